@@ -49,7 +49,7 @@ def _wrapping(name: str) -> Any:
     def method(
         self: Bindable, *args: Any, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        return _ours(getattr(super(Bindable, self), name)(*args, **kwargs))
+        return _to_own_class(getattr(super(Bindable, self), name)(*args, **kwargs))
 
     method.__name__ = name
     method.__doc__ = getattr(RunnableSerializable, name).__doc__
@@ -62,10 +62,7 @@ class Bindable(_Model):
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
 
         def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with parameters for every call.
-
-            Args:
-                **kwargs: Settings, or fields of the request body.
+            """Return this model with settings, or fields of the request body, for every call.
 
             Raises:
                 ValueError: A parameter is outside its range, or looks like a secret and would be
@@ -96,7 +93,7 @@ class Bindable(_Model):
                     id_: mask("api_key" if is_secret(str(id_), v) else names.get(id_, ""), v)
                     for id_, v in values.items()
                 }
-            return _ours(super().with_config(config))
+            return _to_own_class(super().with_config(config))
 
         def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with retries; see `Runnable.with_retry`."""
@@ -112,12 +109,9 @@ class Bindable(_Model):
 
             LangSmith records everything in `configurable` but `api_key` and names that begin with
             two underscores: a field for the key needs such an id.
-
-            Args:
-                **kwargs: The fields, by the constructor's names.
             """
             fields = {ALIASES.get(name, name): field for name, field in kwargs.items()}
-            return _ours(super().configurable_fields(**fields))
+            return _to_own_class(super().configurable_fields(**fields))
 
 
 _OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
@@ -258,7 +252,7 @@ _CLASSES: Mapping[type, Any] = {
 }
 
 
-def _ours(runnable: Any) -> _Model:
+def _to_own_class(runnable: Any) -> _Model:
     """Return core's wrapper around a model as an instance of its subclass in this module."""
-    ours = _CLASSES.get(type(runnable))
-    return cast("_Model", ours(**dict(runnable)) if ours else runnable)
+    own_class = _CLASSES.get(type(runnable))
+    return cast("_Model", own_class(**dict(runnable)) if own_class else runnable)

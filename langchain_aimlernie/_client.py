@@ -86,15 +86,7 @@ class ParameterError(BadRequestError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """The request of one call; a retry sends the same body.
-
-    Attributes:
-        settings: The model, with the settings of the call.
-        model: The model's id.
-        body: The encoded body.
-        is_stream: Whether the response is a stream.
-        is_async: Whether the call is async.
-    """
+    """The request of one call; `settings` is the model with the settings of the call."""
 
     settings: ChatAimlErnie
     model: str
@@ -143,11 +135,7 @@ class PreparedRequest:
         return cls(settings, name, body, stream, is_async)
 
     async def build(self) -> APIRequest:
-        """Return the HTTP request with the current key, once each tracker admits the call.
-
-        Raises:
-            AimlErnieError: There is no valid key, or a tracker refuses the call.
-        """
+        """Return the HTTP request with the current key, once each tracker admits the call."""
         if self.is_async:
             await load_transport()
         request = self._build(await current_key(self.settings, is_async=self.is_async))
@@ -304,11 +292,7 @@ At most the last run is about to be sent.
 
 
 async def _admit(request_id: str | None, *, is_async: bool) -> None:
-    """Reserve the cost of this call with each tracker; wait for the end of other calls if needed.
-
-    Raises:
-        BudgetExceededError: A tracker refuses the call.
-    """
+    """Reserve the cost of this call with each tracker, and wait for other calls if one asks."""
     started = trackers.get()
     loop = asyncio.get_running_loop() if is_async else None
     for run_id, tracker in started:

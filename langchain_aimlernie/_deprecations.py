@@ -54,11 +54,7 @@ async def fetch_deprecations(
 ) -> Deprecations:
     """Return the feed, with at most one request; empty if that fails.
 
-    Args:
-        transport: Sends the request.
-        base_url: Address of the API.
-        headers: Headers of an earlier response. Without the API's `x-inference-id` among them,
-            another server than the AI/ML API gets no request.
+    Only the AI/ML API and servers with its `x-inference-id` among the `headers` get the request.
     """
     if not (is_default_host(base_url) or "x-inference-id" in headers):
         return {}
@@ -92,9 +88,6 @@ def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
     """Return the feed in a response.
 
     The key of the list is not documented: a bare list, `data` and `models` are accepted.
-
-    Raises:
-        InvalidResponseError: There is no list.
     """
     value = parse_json(body)
     if is_object(value):

@@ -46,10 +46,7 @@ Decode = Callable[[Mapping[str, str], bytes], T]
 class CachedResponse(NamedTuple):
     """A response to reuse; as bytes, so that callers cannot change it.
 
-    Attributes:
-        etag: Its `ETag`.
-        body: Its body.
-        received_at: When the server last sent or confirmed it, by `time.monotonic`.
+    `received_at` is when the server last sent or confirmed it, by `time.monotonic`.
     """
 
     etag: str
@@ -111,18 +108,9 @@ def _take_key(connection: Connection, *, needs_key: bool) -> SecretStr | ValueEr
 
 
 class Server:
-    """A server to send GET requests to.
+    """A server to send GET requests to; an invalid argument is a `ValueError`.
 
-    Args:
-        connection: The arguments of the public function; a key in it is removed.
-        is_async: Whether `get` runs in an event loop.
-        needs_key: Whether to read the key from the environment, and to require one for the AI/ML
-            API.
-
-    Raises:
-        AuthenticationError: There is no key.
-        TypeError: An argument is unknown.
-        ValueError: An argument is invalid.
+    With `needs_key`, the key may come from the environment, and the AI/ML API requires one.
     """
 
     def __init__(self, connection: Connection, *, is_async: bool, needs_key: bool = False) -> None:

@@ -206,8 +206,8 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         """Return what earlier runs could not save, and what this one spent since the last time."""
         config = get_config()
         graph = _counter.graph_of(getattr(config.get("callbacks"), "parent_run_id", None))
-        place = config.get("configurable", {})
-        thread = place.get("thread_id"), str(place.get("checkpoint_ns", "")).rpartition("|")[0]
+        ids = config.get("configurable", {})
+        thread = ids.get("thread_id"), str(ids.get("checkpoint_ns", "")).rpartition("|")[0]
         graph.price = self._price
         with _lock:
             unsaved = self._unsaved.pop(thread, ZERO)
@@ -286,8 +286,8 @@ def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
         if isinstance(message, ToolMessage):
             results.add(message.tool_call_id)
         if isinstance(message, AIMessage):
-            place = next(i for i, m in enumerate(complete) if not isinstance(m, ToolMessage))
-            complete[place:place] = [
+            index = next(i for i, m in enumerate(complete) if not isinstance(m, ToolMessage))
+            complete[index:index] = [
                 ToolMessage(
                     f"Not called: {text}",
                     name=call["name"],

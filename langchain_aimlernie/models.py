@@ -189,12 +189,9 @@ async def _list(
 
 
 def decode_catalogue(body: bytes, redactor: Redactor = NO_SECRETS) -> list[ModelCard]:
-    """Return the cards in a response to `GET /v1/models`.
+    """Return the cards in a response to `GET /v1/models`; an error has its body redacted.
 
     A value of an unexpected type leaves its field empty; it is still in `raw`.
-
-    Raises:
-        InvalidResponseError: The response is not a list of models; its body is redacted.
     """
     catalogue = parse_json(body, redactor)
     items = object_or_empty(catalogue).get("data")

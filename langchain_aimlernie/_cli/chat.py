@@ -35,13 +35,9 @@ _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
 
 class Completion:
-    """A streamed completion, complete or not.
+    """A completion, complete or not, which can be shown while it arrives.
 
-    Reasoning is shown dimmed on a terminal, else on standard error.
-
-    Args:
-        is_shown: Whether to show it as it arrives.
-        is_reasoning_shown: Whether to show the reasoning, too.
+    Reasoning is dimmed on a terminal, else on standard error.
     """
 
     def __init__(self, *, is_shown: bool = False, is_reasoning_shown: bool = False) -> None:

@@ -73,13 +73,7 @@ WALNUT_PDF = (
 
 
 class Finding(NamedTuple):
-    """The result of a probe.
-
-    Attributes:
-        works: Whether the model has the capability; `None` if that is not known.
-        note: What was observed.
-        message: The response.
-    """
+    """Whether the model has a capability (`None` if that is not known), and the response."""
 
     works: bool | None
     note: str = ""
@@ -88,16 +82,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table.
-
-    Attributes:
-        capability: The capability.
-        profile: Whether the profile has it; `None` if it does not say.
-        server: Whether the server has it; `None` if that is not known.
-        usd: Price of the call in US dollars.
-        result: "ok", "differs", "failed" or "not in the profile".
-        note: What was observed.
-    """
+    """A row of the table: whether profile and server have a capability, `None` if not known."""
 
     capability: str
     profile: bool | None

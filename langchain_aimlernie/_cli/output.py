@@ -60,12 +60,7 @@ def check_output() -> None:
 
 
 def write(text: str, style: str = "") -> None:
-    """Write to standard output, after the escape sequence `style`.
-
-    Raises:
-        ReaderGoneError: The pipe is closed.
-        CommandError: The text cannot be written, for example because the disk is full.
-    """
+    """Write to standard output, after the escape sequence `style`; on failure end the command."""
     try:
         sys.stdout.write(style + _clean(text, sys.stdout))
         sys.stdout.flush()

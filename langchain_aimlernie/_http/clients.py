@@ -247,12 +247,12 @@ async def open_clients(network: Network) -> dict[ConnectionConfig, PooledClient]
     if not network.is_async:
         return _sync_clients.by_config
     loop = asyncio.get_running_loop()
-    held: _Clients | None = getattr(loop, _LOOP_ATTRIBUTE, None)
-    if held is None:
-        held = _Clients()
-        setattr(loop, _LOOP_ATTRIBUTE, held)
-        await anext(held.closer)
-    return held.by_config
+    clients: _Clients | None = getattr(loop, _LOOP_ATTRIBUTE, None)
+    if clients is None:
+        clients = _Clients()
+        setattr(loop, _LOOP_ATTRIBUTE, clients)
+        await anext(clients.closer)
+    return clients.by_config
 
 
 async def open_client(network: Network, config: ConnectionConfig) -> PooledClient:
@@ -284,9 +284,9 @@ def _reset_after_fork() -> None:
     """
     reset_lock()
     _close_all()
-    for held in _all_clients:
-        _inherited.append((held, held.by_config))
-        held.by_config = {}
+    for clients in _all_clients:
+        _inherited.append((clients, clients.by_config))
+        clients.by_config = {}
 
 
 @atexit.register

@@ -54,18 +54,18 @@ def to_error(error: Exception, attempt: Attempt) -> AimlErnieError:
     response, in which a server may repeat the key, and error reports show them.
     """
     if isinstance(error, AimlErnieError):
-        ours = error.with_traceback(None)
+        converted = error.with_traceback(None)
     elif isinstance(error, UnicodeError):
-        ours = _unsendable(error, attempt)
+        converted = _unsendable(error, attempt)
     else:
         names = (kind.__name__ for kind in type(error).__mro__ if _is_of_library(kind))
-        ours = next((_HANDLERS[name] for name in names if name in _HANDLERS), _unexpected)(
+        converted = next((_HANDLERS[name] for name in names if name in _HANDLERS), _unexpected)(
             error, attempt
         )
-    _add_response(ours, attempt)
-    if ours.__suppress_context__:  # httpx's exceptions contain the request with the key
-        ours.__context__ = None
-    return ours
+    _add_response(converted, attempt)
+    if converted.__suppress_context__:  # httpx's exceptions contain the request with the key
+        converted.__context__ = None
+    return converted
 
 
 def _add_response(error: AimlErnieError, attempt: Attempt) -> None:
@@ -150,9 +150,9 @@ def _connect_error(error: Exception, attempt: Attempt) -> AimlErnieError:
         )
     reason = truncate(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
     remedy = (
-        "Does base_url rightly begin with https?"
+        "Should base_url begin with http:// instead of https://?"
         if tls.reason in _NOT_HTTPS
-        else "If the server or a proxy has a certificate of its own, name it in SSL_CERT_FILE."
+        else "If the server or a proxy has a private certificate, set SSL_CERT_FILE to its file."
     )
     return APIConnectionError(
         f"No secure connection to {attempt.host}: {reason}. {remedy}",
@@ -190,7 +190,7 @@ def _broken(error: Exception, attempt: Attempt) -> AimlErnieError:
             "The output so far is in `.partial`; it is incomplete.",
             phase="response_body",
         )
-    hint = " Does base_url lack an https?" if _TLS_ALERT in why else ""
+    hint = " Should base_url begin with https://?" if _TLS_ALERT in why else ""
     awaits_headers = attempt.phase == "response_headers"
     is_stale = awaits_headers and attempt.is_reused and attempt.seconds < _STALE_WINDOW
     host = attempt.peer if attempt.phase == "connect" else attempt.host
@@ -202,7 +202,7 @@ def _broken(error: Exception, attempt: Attempt) -> AimlErnieError:
 
 _PHASES = {
     "connect": "while it was made",
-    "response_headers": "before complete response headers came",
+    "response_headers": "before complete response headers arrived",
     "response_body": "in the middle of the response",
 }
 

@@ -204,7 +204,7 @@ class Attempt:
         try:
             raise failed
         finally:
-            del failed  # it holds this frame: only the garbage collector would free both
+            del failed  # else a reference cycle with this frame
 
     async def aclose(self) -> None:
         """Release the connection; close it unless the response was read to its end."""
@@ -277,7 +277,7 @@ class Attempt:
         step = event.partition(".")[2]
         if step in ("connect_tcp.started", "start_tls.started"):
             self.phase, self.is_reused = "connect", False
-            self.deadline.start("connect", NO_LIMIT)  # these have a timeout of their own
+            self.deadline.start("connect", NO_LIMIT)  # these steps have their own timeout
         elif step in ("connect_tcp.complete", "start_tls.complete"):
             self.network_stream = info["return_value"]
         elif step == "setup_socks5_connection.started" or (
@@ -360,15 +360,7 @@ class Transport:
     ) -> Attempt:
         """Send a request; return an iterator over the decoded chunks of the stream.
 
-        There is no retry after the first chunk.
-
-        Args:
-            request: The request.
-            new_decoder: Returns the decoder of a stream, given the headers of the response.
-            on_retry: See `send`.
-
-        Raises:
-            AimlErnieError: See `send`; the iterator raises it, too.
+        `new_decoder` makes the decoder from the headers. There is no retry after the first chunk.
         """
         return await self._retry(
             request, lambda attempt, _: attempt.open_stream(new_decoder), on_retry
@@ -408,7 +400,7 @@ class Transport:
                 try:
                     raise failed
                 finally:
-                    del failed  # it holds this frame: only the garbage collector would free both
+                    del failed  # else a reference cycle with this frame
             is_replay = attempt.is_reused and isinstance(failed, APIConnectionError)
             if on_retry is not None and retries.used > used:
                 await awaited(on_retry(retries.used, failed, delay))

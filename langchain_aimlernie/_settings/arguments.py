@@ -89,10 +89,7 @@ def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str,
 
 
 def _with_declared(given: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
-    """Return the fields among the arguments, with defaults that a subclass has under an alias.
-
-    An example of such an alias is `openai_api_base`.
-    """
+    """Return the fields among the arguments, also those that a subclass declares under an alias."""
     known = {name: value for name, value in given.items() if name in fields}
     named = {ALIASES.get(name, name) for name in given}
     for alias in ALIASES.keys() & fields.keys():

@@ -21,9 +21,7 @@ _MAX_SHOWN = 100  # characters of a value
 def translate(error: ValidationError, fields: Mapping[str, FieldInfo]) -> ValidationError:
     """Return the error with one plain message for each field, without values that may be secret.
 
-    Args:
-        error: Pydantic's error.
-        fields: The fields of the validated model.
+    `fields` are those of the validated model.
     """
     found: dict[str, ErrorDetails] = {}
     # Each member of a union has its own error: prefer a validator's reason, then the outermost.

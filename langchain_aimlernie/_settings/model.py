@@ -38,11 +38,7 @@ class SettingsModel(Settings, BaseChatModel):
     """A chat model with the settings of `ChatAimlErnie`."""
 
     def __init__(self, **settings: Any) -> None:
-        """Validate the fields.
-
-        Raises:
-            ValidationError: A value is invalid; the error shows no value that may be secret.
-        """
+        """Validate the fields; the ValidationError shows no value that may be secret."""
         try:
             super().__init__(**settings)
         except ValidationError as error:

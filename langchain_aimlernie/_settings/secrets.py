@@ -37,10 +37,7 @@ def secret_problem(
 ) -> str | None:
     """Return the error message if a secret would be sent in the request body, else `None`.
 
-    Args:
-        parameters: The parameters; `model_kwargs` and `extra_body` among them are checked, too.
-        api_key: The model's key.
-        known: Names of settings; other parameters would be sent in the body.
+    All but `known` parameters would be sent, and the contents of `model_kwargs` and `extra_body`.
     """
     unknown = {name: value for name, value in parameters.items() if name not in known}
     in_body = parameters.get("model_kwargs")

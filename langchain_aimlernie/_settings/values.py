@@ -40,9 +40,6 @@ def parse_base_url(url: str) -> str:
 
     A host alone gets the path `/v1`; any other path is kept. A trailing `/chat/completions` is
     removed, unless it is the whole path, since a host alone would get `/v1`.
-
-    Raises:
-        ValueError: The URL is invalid; the message shows no user name, password or query.
     """
     url = url.strip()
     parts = _split(url)
@@ -111,11 +108,7 @@ def is_default_host(base_url: str) -> bool:
 
 
 def parse_key(key: object) -> str:
-    """Return the key without surrounding white space.
-
-    Raises:
-        ValueError: The key is invalid; the message shows nothing of it.
-    """
+    """Return the key without surrounding white space; a ValueError does not show it."""
     if not isinstance(key, str):
         raise ValueError(f"api_key must be a string; got {type(key).__name__}.")  # noqa: TRY004  as for all fields
     key = key.strip()
@@ -152,8 +145,7 @@ def check_request_id(value: object) -> str:
 def check_headers(headers: Mapping[Any, Any] | None) -> dict[str, str] | None:
     """Return a copy of `headers`, with plain strings and without surrounding white space.
 
-    Raises:
-        ValueError: A name or value is invalid; no message shows a value, which may be a secret.
+    No ValueError shows a value, which may be a secret.
     """
     if headers is None:
         return None
@@ -176,11 +168,7 @@ def check_headers(headers: Mapping[Any, Any] | None) -> dict[str, str] | None:
 
 
 def check_timeout(value: Any) -> Any:
-    """Return a timeout: seconds, a tuple of four, a `Timeout` of httpx or httpx2, or `None`.
-
-    Raises:
-        ValueError: It is none of these, or not greater than 0.
-    """
+    """Return a timeout: seconds, a tuple of four, a `Timeout` of httpx or httpx2, or `None`."""
     if all(hasattr(value, name) for name in _TIMEOUTS):
         limits = [getattr(value, name) for name in _TIMEOUTS]
     elif isinstance(value, (tuple, list)):
@@ -205,11 +193,7 @@ def _is_time(limit: object) -> bool:
 
 
 def check_client(value: object, name: str, *, is_async: bool) -> object:
-    """Return a user-supplied client of httpx or httpx2.
-
-    Raises:
-        ValueError: It is not a client, or of the wrong kind; `name` is the field's for the message.
-    """
+    """Return a user-supplied client of httpx or httpx2; `name` is the field's, for the error."""
     if value is None:
         return None
     kind = "AsyncClient" if is_async else "Client"

@@ -457,12 +457,12 @@ class SpendTracker(BaseCallbackHandler):
             ("limit_usd", self._limit_usd, total.usd, 1),
             ("limit_credits", self._limit_credits, total.credits, CREDITS_PER_USD),
         ):
-            reserved, more = self._reserved * unit, (cost or ZERO) * unit
+            reserved, expected = self._reserved * unit, (cost or ZERO) * unit
             used = spent + reserved
-            if limit is not None and (used >= limit or (used and used + more > limit)):
+            if limit is not None and (used >= limit or (used and used + expected > limit)):
                 if self._end_lost_calls():
                     return self._reserve_for(call)
-                raise BudgetExceededError(_excess(name, limit, spent, reserved, more))
+                raise BudgetExceededError(_excess(name, limit, spent, reserved, expected))
         call.reserved = cost or ZERO
         self._reserved += call.reserved
         return cost is not None
@@ -545,16 +545,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, more: Decimal) -> str:
+def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, expected: Decimal) -> str:
     if spent >= limit:
-        why = f"The budget is spent: {spent.normalize():f} of {name}={limit:f}"
+        problem = f"The budget is spent: {spent.normalize():f} of {name}={limit:f}"
     else:
-        why = (
+        problem = (
             f"The call could exceed {name}={limit:f}: {spent.normalize():f} is spent, "
             f"{reserved.normalize():f} is reserved by calls under way, and it is expected to cost "
-            f"{more.normalize():f}"
+            f"{expected.normalize():f}"
         )
-    return f"{why}. This call was not sent. Raise the limit, or start with a new SpendTracker."
+    return f"{problem}. This call was not sent. Raise the limit, or start with a new SpendTracker."
 
 
 def _model_of(message: AIMessage) -> str:

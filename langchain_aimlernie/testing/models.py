@@ -110,12 +110,12 @@ def list_models(
 
     Values may be repeated or separated by commas; other parameters and sections are ignored.
     """
-    wanted = {key: set(",".join(values).split(",")) for key, values in query.items()}
-    hidden = _SECTIONS - wanted.get("include", set())
+    requested = {key: set(",".join(values).split(",")) for key, values in query.items()}
+    hidden = _SECTIONS - requested.get("include", set())
     data = [
         {key: value for key, value in item.items() if key not in hidden}
         for item in map(_item, models)
-        if wanted.get("id", {item["id"]}) & {item["id"], *item["aliases"]}
-        and item["type"] in wanted.get("type", {item["type"]})
+        if requested.get("id", {item["id"]}) & {item["id"], *item["aliases"]}
+        and item["type"] in requested.get("type", {item["type"]})
     ]
     return {"object": "list", "data": data}
