@@ -74,7 +74,7 @@ ContentPart = (
 
 _TYPES: Mapping[str, Sequence[str]] = {
     "text": ["text", "input_text", "output_text"],
-    "guarded_text": ["guard_content", "guardContent"],
+    "guarded": ["guard_content", "guardContent"],
     "media": [*MEDIA_KINDS],
     "resource": ["resource"],
     "json": ["json"],
@@ -110,7 +110,7 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
         *("codeExecutionResult", "function_call_signature", "reference", "compaction", "fallback"),
         *("mcp_approval_response", "mcp_tool_listing"),
-        *("tool_addition", "tool_removal", "additional_tools"),
+        *("tool_addition", "tool_removal", "additional_tools", "toolAddition", "toolRemoval"),
     ],
 }
 """The types of block of all providers, by what they are."""
@@ -229,6 +229,13 @@ def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
     return [Text(text, read_cache_control(block))]
 
 
+def _parse_guarded(kind: str, block: Block) -> Iterable[ContentPart]:
+    body = _nested(block, kind)
+    return (
+        _parse_media("image", body) if "image" in body else _parse_text(kind, _nested(body, "text"))
+    )
+
+
 def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
     """Parse media; documents of Anthropic and Converse may contain content blocks instead."""
     body = _nested(block, kind)
@@ -289,7 +296,7 @@ def _parse_server_tool(kind: str, block: Block) -> Iterable[ContentPart]:
 
 _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
     "text": _parse_text,
-    "guarded_text": lambda kind, block: _parse_text(kind, _nested(_nested(block, kind), "text")),
+    "guarded": _parse_guarded,
     "media": _parse_media,
     "resource": _parse_resource,
     "json": lambda kind, block: [

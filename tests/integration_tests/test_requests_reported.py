@@ -201,6 +201,8 @@ def test_unsupported_media_are_omitted_on_request(model, ernie_server, place):
 def test_media_at_an_address_that_the_api_cannot_read_are_omitted(model, ernie_server):
     blocks = [
         {"type": "file", "url": "https://e.com/a.pdf"},
+        {"type": "file", "file": {"file_data": "https://e.com/a.pdf"}},  # of OpenRouter
+        {"type": "file", "file": {"file_id": "https://e.com/a.pdf"}},  # of LiteLLM
         {"type": "media", "mime_type": "image/png", "file_uri": "gs://b/a.png"},
         {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/a.png"}}}},
         {"type": "text-plain", "url": "https://e.com/a.txt"},
@@ -208,7 +210,7 @@ def test_media_at_an_address_that_the_api_cannot_read_are_omitted(model, ernie_s
     for name in (PLAIN, VISION):
         model(model=name, on_unsupported_content="omit").invoke([HumanMessage(blocks)])
         sent = ernie_server.last_request.body["messages"][0]["content"]
-        kinds = ("file", "image", "image", "file")
+        kinds = ("file", "file", "file", "image", "image", "file")
         assert sent == [text(f"[{kind} omitted]") for kind in kinds]
 
 
@@ -226,9 +228,15 @@ def test_on_unsupported_content_can_be_set_per_call_bound_and_changed(model, ern
     assert [part["type"] for part in shown["content"]] == ["text", "image_url"]
 
 
-@pytest.mark.parametrize("kind", ["tool_addition", "tool_removal", "additional_tools"])
-async def test_changes_of_another_providers_tools_are_left_out(model, ernie_server, kind, mode):
-    block = {"type": kind, "tool": {"type": "tool_reference", "name": "f"}}
+REFERENCE = {"type": "tool_reference", "name": "f"}
+CHANGES = [
+    *({"type": kind, "tool": REFERENCE} for kind in ("tool_addition", "tool_removal")),
+    *({"type": "additional_tools", "tool": REFERENCE}, {"toolAddition": {"tool": REFERENCE}}),
+]
+
+
+@pytest.mark.parametrize("block", CHANGES)
+async def test_changes_of_another_providers_tools_are_left_out(model, ernie_server, block, mode):
     wrapped = {"type": "non_standard", "value": block}
     turn = [HumanMessage("a"), SystemMessage([block]), AIMessage("b")]
     await chunks_of(
