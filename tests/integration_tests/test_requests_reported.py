@@ -407,17 +407,18 @@ def test_dumps_of_messages_keep_their_calls(model, ernie_server):
 
 
 @pytest.mark.parametrize(("use", "result"), OF_OTHERS.values(), ids=OF_OTHERS)
-def test_dicts_of_other_providers_keep_their_calls(model, ernie_server, use, result):
+def test_dicts_and_pairs_of_other_providers_keep_their_calls(model, ernie_server, use, result):
     history = [
         {"role": "user", "content": [{"text": "a"}]},
         {"role": "assistant", "content": [{"text": "I look."}, use]},
         {"role": "user", "content": [result]},
     ]
-    model().invoke(history)
-    _, turn, answer = ernie_server.last_request.body["messages"]
-    assert turn["content"] == "I look."
-    assert turn["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
-    assert answer == {"role": "tool", "tool_call_id": "c1", "content": "ok"}
+    for messages in (history, [(each["role"], each["content"]) for each in history]):
+        model().invoke(messages)
+        _, turn, answer = ernie_server.last_request.body["messages"]
+        assert turn["content"] == "I look."
+        assert turn["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
+        assert answer == {"role": "tool", "tool_call_id": "c1", "content": "ok"}
 
 
 FUNCTION_CALL = {"name": "f", "arguments": "{}"}
@@ -431,6 +432,14 @@ PARTIAL = {
     "a result whose id is None": (
         [{"type": "ai", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]}],
         {"type": "tool", "content": "ok", "tool_call_id": None},
+        {},
+    ),
+    "a result in a pair": (
+        [
+            ("assistant", None),
+            {"type": "ai", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]},
+        ],
+        ("tool", "ok"),
         {},
     ),
     "a legacy call": (
@@ -449,7 +458,7 @@ PARTIAL = {
 @pytest.mark.parametrize(("turn", "result", "args"), PARTIAL.values(), ids=PARTIAL)
 def test_dicts_that_core_cannot_read_are_sent(model, ernie_server, turn, result, args):
     model().invoke([{"role": "user", "content": "a"}, *turn, result])
-    _, sent, answer = ernie_server.last_request.body["messages"]
+    *_, sent, answer = ernie_server.last_request.body["messages"]
     assert sent["tool_calls"][0]["id"] == answer["tool_call_id"]
     function = sent["tool_calls"][0]["function"]
     assert (function["name"], json.loads(function["arguments"])) == ("f", args)
