@@ -79,7 +79,7 @@ _TYPES: Mapping[str, Sequence[str]] = {
     "resource": ["resource"],
     "json": ["json"],
     "search_result": ["search_result", "searchResult"],
-    "custom_output": ["custom_tool_call_output"],
+    "wrapped_output": ["custom_tool_call_output", "computer_call_output"],
     "citations": ["citations_content", "citationsContent"],
     "cache_point": ["cachePoint", "cache_point"],
     "refusal": ["refusal"],
@@ -95,8 +95,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("tool_result", "toolResult", "function_response", "functionResponse"),
         "function_call_output",
     ],
-    # Tools that a provider ran itself, changes of its set of tools, and fragments of calls; texts
-    # or `tool_calls` repeat them.
+    # Tools that a provider ran itself, changes of its tools or settings, and fragments of calls;
+    # texts or `tool_calls` repeat them.
     "server_tool": [
         "tool_call_chunk",
         *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
@@ -109,7 +109,7 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("tool_search_call", "tool_search_output", "advisor_tool_result"),
         *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
         *("codeExecutionResult", "function_call_signature", "reference", "compaction", "fallback"),
-        *("mcp_approval_response", "mcp_tool_listing"),
+        *("mcp_approval_response", "mcp_tool_listing", "configuration_update"),
         *("tool_addition", "tool_removal", "additional_tools", "toolAddition", "toolRemoval"),
     ],
 }
@@ -119,7 +119,7 @@ _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
 _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
 # As likely a tool's own data.
-_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction", "fallback"}
+_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction", "fallback", "configuration_update"}
 _DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", "citations", None)
 """What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
 
@@ -303,7 +303,7 @@ _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
         Text(json_text(block[kind])) if kind in block else _unknown(block)
     ],
     "search_result": _parse_search_result,
-    "custom_output": lambda _, block: (
+    "wrapped_output": lambda _, block: (
         parse_content(block["output"]) if "output" in block else [_unknown(block)]
     ),
     "citations": lambda kind, block: parse_content(_nested(block, kind).get("content")),

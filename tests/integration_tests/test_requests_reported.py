@@ -232,13 +232,16 @@ REFERENCE = {"type": "tool_reference", "name": "f"}
 CHANGES = [
     *({"type": kind, "tool": REFERENCE} for kind in ("tool_addition", "tool_removal")),
     *({"type": "additional_tools", "tool": REFERENCE}, {"toolAddition": {"tool": REFERENCE}}),
+    {"type": "configuration_update", "reasoning": {"effort": "high"}},
 ]
 
 
 @pytest.mark.parametrize("block", CHANGES)
-async def test_changes_of_another_providers_tools_are_left_out(model, ernie_server, block, mode):
+async def test_changes_of_another_providers_tools_and_settings_are_left_out(
+    model, ernie_server, block, mode
+):
     wrapped = {"type": "non_standard", "value": block}
-    turn = [HumanMessage("a"), SystemMessage([block]), AIMessage("b")]
+    turn = [HumanMessage([block, "a"]), SystemMessage([block]), AIMessage("b")]
     await chunks_of(
         model(), [*turn, SystemMessage([wrapped, "Be brief."]), HumanMessage("c")], mode
     )
@@ -247,17 +250,26 @@ async def test_changes_of_another_providers_tools_are_left_out(model, ernie_serv
 
 
 FOLLOWS = "[What this result shows follows in a user message.]"
-RESOURCES = {
-    "text": ({"mimeType": "text/markdown", "text": "# hi"}, "# hi", []),
-    "file of text": ({"mimeType": "text/csv", "blob": "YSxi"}, "a,b", []),
-    "image": ({"mimeType": "image/png", "blob": PNG}, FOLLOWS, SENT),
+
+
+def resource(**keys):
+    return {"type": "resource", "resource": {"uri": "file:///a", **keys}}
+
+
+SCREENSHOT = {"type": "computer_screenshot", "image_url": SENT[0]["image_url"]["url"]}
+SCREENSHOT_OUTPUT = {"type": "computer_call_output", "call_id": "c1", "output": SCREENSHOT}
+RICH_RESULTS = {
+    "MCP's text": (resource(mimeType="text/markdown", text="# hi"), "# hi", []),
+    "MCP's file of text": (resource(mimeType="text/csv", blob="YSxi"), "a,b", []),
+    "MCP's image": (resource(mimeType="image/png", blob=PNG), FOLLOWS, SENT),
+    "OpenAI's screenshot": (SCREENSHOT_OUTPUT, FOLLOWS, SENT),
+    "in core's form": ({"type": "non_standard", "value": SCREENSHOT_OUTPUT}, FOLLOWS, SENT),
 }
 
 
-@pytest.mark.parametrize("case", RESOURCES.values(), ids=RESOURCES)
-async def test_resources_of_mcp_are_sent(model, ernie_server, case, mode):
-    resource, said, shown = case
-    block = {"type": "resource", "resource": {"uri": "file:///a", **resource}}
+@pytest.mark.parametrize("case", RICH_RESULTS.values(), ids=RICH_RESULTS)
+async def test_what_other_providers_wrap_in_a_result_is_sent(model, ernie_server, case, mode):
+    block, said, shown = case
     await chunks_of(model(model=VISION), history(block)["tool"], mode)
     result, *more = ernie_server.last_request.body["messages"][2:]
     assert result["content"] == f"a\n{said}"

@@ -420,7 +420,7 @@ NO_CONTENT = [
     *("apply_patch_call_output", "tool_search_call", "mcp_approval_request", "executableCode"),
     *("codeExecutionResult", "function_call_signature", "compaction", "mcp_approval_response"),
     *("tool_addition", "tool_removal", "additional_tools", "toolAddition", "toolRemoval"),
-    *("mcp_tool_listing", "fallback"),
+    *("mcp_tool_listing", "fallback", "configuration_update"),
 ]
 
 
