@@ -74,12 +74,12 @@ ContentPart = (
 
 _TYPES: Mapping[str, Sequence[str]] = {
     "text": ["text", "input_text", "output_text"],
-    "guarded_text": ["guard_content", "guardContent"],
+    "guarded": ["guard_content", "guardContent"],
     "media": [*MEDIA_KINDS],
     "resource": ["resource"],
     "json": ["json"],
     "search_result": ["search_result", "searchResult"],
-    "custom_output": ["custom_tool_call_output"],
+    "wrapped_output": ["custom_tool_call_output", "computer_call_output"],
     "citations": ["citations_content", "citationsContent"],
     "cache_point": ["cachePoint", "cache_point"],
     "refusal": ["refusal"],
@@ -95,8 +95,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("tool_result", "toolResult", "function_response", "functionResponse"),
         "function_call_output",
     ],
-    # Tools that a provider ran itself, changes of its set of tools, and fragments of calls; texts
-    # or `tool_calls` repeat them.
+    # Tools that a provider ran itself, changes of its tools or settings, and fragments of calls;
+    # texts or `tool_calls` repeat them.
     "server_tool": [
         "tool_call_chunk",
         *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
@@ -109,8 +109,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("tool_search_call", "tool_search_output", "advisor_tool_result"),
         *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
         *("codeExecutionResult", "function_call_signature", "reference", "compaction", "fallback"),
-        *("mcp_approval_response", "mcp_tool_listing"),
-        *("tool_addition", "tool_removal", "additional_tools"),
+        *("mcp_approval_response", "mcp_tool_listing", "configuration_update"),
+        *("tool_addition", "tool_removal", "additional_tools", "toolAddition", "toolRemoval"),
     ],
 }
 """The types of block of all providers, by what they are."""
@@ -119,7 +119,7 @@ _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
 _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
 # As likely a tool's own data.
-_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction", "fallback"}
+_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction", "fallback", "configuration_update"}
 _DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", "citations", None)
 """What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
 
@@ -229,6 +229,13 @@ def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
     return [Text(text, read_cache_control(block))]
 
 
+def _parse_guarded(kind: str, block: Block) -> Iterable[ContentPart]:
+    body = _nested(block, kind)
+    return (
+        _parse_media("image", body) if "image" in body else _parse_text(kind, _nested(body, "text"))
+    )
+
+
 def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
     """Parse media; documents of Anthropic and Converse may contain content blocks instead."""
     body = _nested(block, kind)
@@ -289,14 +296,14 @@ def _parse_server_tool(kind: str, block: Block) -> Iterable[ContentPart]:
 
 _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
     "text": _parse_text,
-    "guarded_text": lambda kind, block: _parse_text(kind, _nested(_nested(block, kind), "text")),
+    "guarded": _parse_guarded,
     "media": _parse_media,
     "resource": _parse_resource,
     "json": lambda kind, block: [
         Text(json_text(block[kind])) if kind in block else _unknown(block)
     ],
     "search_result": _parse_search_result,
-    "custom_output": lambda _, block: (
+    "wrapped_output": lambda _, block: (
         parse_content(block["output"]) if "output" in block else [_unknown(block)]
     ),
     "citations": lambda kind, block: parse_content(_nested(block, kind).get("content")),

@@ -93,6 +93,7 @@ _CHARSET = re.compile(r"charset=[\"']?([\w.-]+)", re.IGNORECASE)
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DATA_URL = re.compile(r"data:([^,;]*)([^,]*),", re.IGNORECASE)
 _WEB_URL = re.compile(r"(https?)(://[^\s/].*)", re.IGNORECASE | re.DOTALL)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _URI_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 _BASE64 = (string.ascii_letters + string.digits + "+/").encode()
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -146,6 +147,9 @@ class _Source:
         self.kind, self.mime = MEDIA_KINDS[type_], ""
         self.url, self.data = first_string(flat, *_URL_KEYS).strip(), data
         self._decode_data_url()
+        # OpenRouter and Qwen have an address as data, LiteLLM and Gemini as the id.
+        if address := next(filter(_ADDRESS.fullmatch, (self.data, self.file_id)), ""):
+            self.url, self.data, self.file_id = address, "", ""
 
     def _decode_data_url(self) -> None:
         """Move the data out of a data URL; some have one as data, or bare base64 as the URL."""

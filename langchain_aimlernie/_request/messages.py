@@ -346,19 +346,26 @@ def _is_json_object(text: str) -> bool:
 
 
 def repair_message(message: Any) -> Any:
-    """Return a message; in a dict of any provider's form, with its calls as core reads them.
+    """Return a message; a pair or dict of any provider's form with its calls as core reads them.
 
     Core fails on arguments that are no JSON object (they are wrapped in one), on an assistant
     message without content and on a tool result without an id; one that is an object it writes as
     Python does. It loses `invalid_tool_calls`, and the calls in the content that other providers
     than OpenAI have.
     """
+    match message:
+        case [role, content]:
+            return _repair_dict({"role": role, "content": content})
+        case dict():
+            return _repair_dict(message)
     if type(message) is BaseMessage:  # what pydantic makes of JSON for a `list[BaseMessage]`
-        message = message.model_dump()
-    if not isinstance(message, dict):
-        return message
+        return _repair_dict(message.model_dump())
+    return message
+
+
+def _repair_dict(message: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
-        return {**message, "kwargs": repair_message(kwargs)}
+        return {**message, "kwargs": _repair_dict(kwargs)}
     kind = message.get("type")
     if isinstance(kind, str) and kind.endswith(_CHUNK):  # of a stream's sum
         message = {**message, "type": kind.removesuffix(_CHUNK).lower()}

@@ -201,6 +201,8 @@ def test_unsupported_media_are_omitted_on_request(model, ernie_server, place):
 def test_media_at_an_address_that_the_api_cannot_read_are_omitted(model, ernie_server):
     blocks = [
         {"type": "file", "url": "https://e.com/a.pdf"},
+        {"type": "file", "file": {"file_data": "https://e.com/a.pdf"}},  # of OpenRouter
+        {"type": "file", "file": {"file_id": "https://e.com/a.pdf"}},  # of LiteLLM
         {"type": "media", "mime_type": "image/png", "file_uri": "gs://b/a.png"},
         {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/a.png"}}}},
         {"type": "text-plain", "url": "https://e.com/a.txt"},
@@ -208,7 +210,7 @@ def test_media_at_an_address_that_the_api_cannot_read_are_omitted(model, ernie_s
     for name in (PLAIN, VISION):
         model(model=name, on_unsupported_content="omit").invoke([HumanMessage(blocks)])
         sent = ernie_server.last_request.body["messages"][0]["content"]
-        kinds = ("file", "image", "image", "file")
+        kinds = ("file", "file", "file", "image", "image", "file")
         assert sent == [text(f"[{kind} omitted]") for kind in kinds]
 
 
@@ -226,11 +228,20 @@ def test_on_unsupported_content_can_be_set_per_call_bound_and_changed(model, ern
     assert [part["type"] for part in shown["content"]] == ["text", "image_url"]
 
 
-@pytest.mark.parametrize("kind", ["tool_addition", "tool_removal", "additional_tools"])
-async def test_changes_of_another_providers_tools_are_left_out(model, ernie_server, kind, mode):
-    block = {"type": kind, "tool": {"type": "tool_reference", "name": "f"}}
+REFERENCE = {"type": "tool_reference", "name": "f"}
+CHANGES = [
+    *({"type": kind, "tool": REFERENCE} for kind in ("tool_addition", "tool_removal")),
+    *({"type": "additional_tools", "tool": REFERENCE}, {"toolAddition": {"tool": REFERENCE}}),
+    {"type": "configuration_update", "reasoning": {"effort": "high"}},
+]
+
+
+@pytest.mark.parametrize("block", CHANGES)
+async def test_changes_of_another_providers_tools_and_settings_are_left_out(
+    model, ernie_server, block, mode
+):
     wrapped = {"type": "non_standard", "value": block}
-    turn = [HumanMessage("a"), SystemMessage([block]), AIMessage("b")]
+    turn = [HumanMessage([block, "a"]), SystemMessage([block]), AIMessage("b")]
     await chunks_of(
         model(), [*turn, SystemMessage([wrapped, "Be brief."]), HumanMessage("c")], mode
     )
@@ -239,17 +250,26 @@ async def test_changes_of_another_providers_tools_are_left_out(model, ernie_serv
 
 
 FOLLOWS = "[What this result shows follows in a user message.]"
-RESOURCES = {
-    "text": ({"mimeType": "text/markdown", "text": "# hi"}, "# hi", []),
-    "file of text": ({"mimeType": "text/csv", "blob": "YSxi"}, "a,b", []),
-    "image": ({"mimeType": "image/png", "blob": PNG}, FOLLOWS, SENT),
+
+
+def resource(**keys):
+    return {"type": "resource", "resource": {"uri": "file:///a", **keys}}
+
+
+SCREENSHOT = {"type": "computer_screenshot", "image_url": SENT[0]["image_url"]["url"]}
+SCREENSHOT_OUTPUT = {"type": "computer_call_output", "call_id": "c1", "output": SCREENSHOT}
+RICH_RESULTS = {
+    "MCP's text": (resource(mimeType="text/markdown", text="# hi"), "# hi", []),
+    "MCP's file of text": (resource(mimeType="text/csv", blob="YSxi"), "a,b", []),
+    "MCP's image": (resource(mimeType="image/png", blob=PNG), FOLLOWS, SENT),
+    "OpenAI's screenshot": (SCREENSHOT_OUTPUT, FOLLOWS, SENT),
+    "in core's form": ({"type": "non_standard", "value": SCREENSHOT_OUTPUT}, FOLLOWS, SENT),
 }
 
 
-@pytest.mark.parametrize("case", RESOURCES.values(), ids=RESOURCES)
-async def test_resources_of_mcp_are_sent(model, ernie_server, case, mode):
-    resource, said, shown = case
-    block = {"type": "resource", "resource": {"uri": "file:///a", **resource}}
+@pytest.mark.parametrize("case", RICH_RESULTS.values(), ids=RICH_RESULTS)
+async def test_what_other_providers_wrap_in_a_result_is_sent(model, ernie_server, case, mode):
+    block, said, shown = case
     await chunks_of(model(model=VISION), history(block)["tool"], mode)
     result, *more = ernie_server.last_request.body["messages"][2:]
     assert result["content"] == f"a\n{said}"
@@ -399,17 +419,18 @@ def test_dumps_of_messages_keep_their_calls(model, ernie_server):
 
 
 @pytest.mark.parametrize(("use", "result"), OF_OTHERS.values(), ids=OF_OTHERS)
-def test_dicts_of_other_providers_keep_their_calls(model, ernie_server, use, result):
+def test_dicts_and_pairs_of_other_providers_keep_their_calls(model, ernie_server, use, result):
     history = [
         {"role": "user", "content": [{"text": "a"}]},
         {"role": "assistant", "content": [{"text": "I look."}, use]},
         {"role": "user", "content": [result]},
     ]
-    model().invoke(history)
-    _, turn, answer = ernie_server.last_request.body["messages"]
-    assert turn["content"] == "I look."
-    assert turn["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
-    assert answer == {"role": "tool", "tool_call_id": "c1", "content": "ok"}
+    for messages in (history, [(each["role"], each["content"]) for each in history]):
+        model().invoke(messages)
+        _, turn, answer = ernie_server.last_request.body["messages"]
+        assert turn["content"] == "I look."
+        assert turn["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
+        assert answer == {"role": "tool", "tool_call_id": "c1", "content": "ok"}
 
 
 FUNCTION_CALL = {"name": "f", "arguments": "{}"}
@@ -423,6 +444,14 @@ PARTIAL = {
     "a result whose id is None": (
         [{"type": "ai", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]}],
         {"type": "tool", "content": "ok", "tool_call_id": None},
+        {},
+    ),
+    "a result in a pair": (
+        [
+            ("assistant", None),
+            {"type": "ai", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]},
+        ],
+        ("tool", "ok"),
         {},
     ),
     "a legacy call": (
@@ -441,7 +470,7 @@ PARTIAL = {
 @pytest.mark.parametrize(("turn", "result", "args"), PARTIAL.values(), ids=PARTIAL)
 def test_dicts_that_core_cannot_read_are_sent(model, ernie_server, turn, result, args):
     model().invoke([{"role": "user", "content": "a"}, *turn, result])
-    _, sent, answer = ernie_server.last_request.body["messages"]
+    *_, sent, answer = ernie_server.last_request.body["messages"]
     assert sent["tool_calls"][0]["id"] == answer["tool_call_id"]
     function = sent["tool_calls"][0]["function"]
     assert (function["name"], json.loads(function["arguments"])) == ("f", args)

@@ -150,6 +150,8 @@ IMAGES = {
     "gemini address": (of("media", mime_type="image/png", file_uri=URL), image(URL)),
     "converse": ({"image": {"format": "png", "source": {"bytes": PNG_BYTES}}}, image()),
     "converse typed": (of("image", image={"format": "png", "source": {"bytes": PNG_BYTES}}), image()),
+    "converse guarded": ({"guardContent": {"image": {"format": "png", "source": {"bytes": PNG_BYTES}}}}, image()),
+    "gemini file by its address": (of("file", file_id=URL, mime_type="image/png"), image(URL)),
     "v1 file that is an image": (of("file", base64=PNG, mime_type="image/png"), image()),
     "address that is no URI yet": (of("image", url=" HTTPS://例.cn/图 1.png?a=1&b=%20#x "),
                                    image("https://%E4%BE%8B.cn/%E5%9B%BE%201.png?a=1&b=%20#x")),
@@ -255,6 +257,7 @@ AUDIO_AND_VIDEO = [
     (of("audio", base64="AAAA", mime_type="audio/mpeg"), audio("AAAA", "mp3")),
     (audio(WAV, "wav"), audio(WAV, "wav")),
     (of("audio", **MP3), of("audio_url", audio_url=MP3)),
+    (audio(MP3["url"], "mp3"), of("audio_url", audio_url=MP3)),
     (of("media", mime_type="audio/mp3", data="AAAA"), audio("AAAA", "mp3")),
     (of("video", **MP4), of("video_url", video_url=MP4)),
     (of("video_url", video_url=MP4), of("video_url", video_url=MP4)),
@@ -294,6 +297,8 @@ UNSUPPORTED = {
     "anthropic document by address": (of("document", source=of("url", **BY_URL)), "Download the file"),
     "perplexity file by address": (of("file_url", file_url={"url": BY_URL["url"]}), "Download the file"),
     "mistral document by address": (of("document_url", document_url=BY_URL["url"]), "Download the file"),
+    "openrouter file by address": (of("file", file={"file_data": BY_URL["url"], "filename": "a"}), "Download the file"),
+    "litellm file by address": (of("file", file={"file_id": BY_URL["url"]}), "Download the file"),
     "gemini file by address": (of("file_data", file_uri="https://e.com/a"), "Download the file"),
     "file by id": (of("file", file={"file_id": "file-1"}), r"\(file_id\).*Send the file itself"),
     "word file": (of("file", base64="AAAA", mime_type="application/msword"), r"\(application/msword\).*PDF"),
@@ -414,7 +419,8 @@ NO_CONTENT = [
     *("computer_call", "local_shell_call", "mcp_call", "mcp_list_tools", "shell_call_output"),
     *("apply_patch_call_output", "tool_search_call", "mcp_approval_request", "executableCode"),
     *("codeExecutionResult", "function_call_signature", "compaction", "mcp_approval_response"),
-    *("tool_addition", "tool_removal", "additional_tools", "mcp_tool_listing", "fallback"),
+    *("tool_addition", "tool_removal", "additional_tools", "toolAddition", "toolRemoval"),
+    *("mcp_tool_listing", "fallback", "configuration_update"),
 ]
 
 
