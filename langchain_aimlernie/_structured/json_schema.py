@@ -135,11 +135,15 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
-    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere."""
+    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere.
+
+    A `$ref` at the top, which servers take for no object, is replaced by what it refers to.
+    """
     try:
-        return _copy(schema, schema, None)
+        result = _copy(schema, schema, None)
     except RecursionError:
         raise ValueError("The schema is nested too deeply.") from None
+    return _with_target(result, resolve(result["$ref"], result)) if "$ref" in result else result
 
 
 def dereference(schema: Schema) -> dict[str, Any]:
@@ -152,8 +156,6 @@ def dereference(schema: Schema) -> dict[str, Any]:
         result = _copy(schema, schema, ())
     except RecursionError:
         result = check_references(schema)
-        if "$ref" in result:
-            result = _with_target(result, resolve(result["$ref"], result))
     return map_subschemas(result, _untitled)
 
 
