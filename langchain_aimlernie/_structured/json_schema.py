@@ -170,7 +170,8 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
     `within` are the references in whose targets the schema stands. A default of infinity or NaN is
     left out, which pydantic writes and JSON has not, as is OpenAPI's `discriminator.mapping`: what
     inlines a schema, such as core's conversion of tools, leaves it behind to refer to nothing. So
-    is `null` for a keyword, which some MCP servers write for an absent one.
+    is `null` for a keyword, which some MCP servers write for an absent one. Gemini writes types in
+    capitals.
     """
     while "$ref" in schema:
         reference = schema["$ref"]
@@ -189,6 +190,8 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
     }
     if isinstance(default := schema.get("default"), float) and not isfinite(default):
         del result["default"]
+    if isinstance(kind := schema.get("type"), str):
+        result["type"] = kind.lower()
     if isinstance(given := schema.get("discriminator"), Mapping):
         result["discriminator"] = {key: given[key] for key in given if key != "mapping"}
     return map_subschemas(result, lambda part: _copy(part, root, within))

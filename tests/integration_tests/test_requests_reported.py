@@ -131,6 +131,10 @@ NODE = {
     "properties": {"next": {"$ref": "#/$defs/Node"}, "type": {"type": "string"}},
 }
 DEFS = {"$defs": {"Node": NODE}}
+GEMINI = {
+    "type": "OBJECT",
+    "properties": {"type": {"type": "STRING", "enum": ["A"]}, "n": {"type": "INTEGER"}},
+}
 JSON_SCHEMA = {
     "type": "object",
     "properties": {"type": {"type": "string", "enum": ["A"]}, "n": {"type": "integer"}},
@@ -142,6 +146,7 @@ JSON_SCHEMA = {
     [
         ({"$ref": "#/$defs/Node", **DEFS}, NODE | DEFS),  # pydantic's of a class within itself
         ({"$ref": "#/definitions/A", "definitions": {"A": JSON_SCHEMA}}, JSON_SCHEMA | {"definitions": {"A": JSON_SCHEMA}}),  # zod's
+        (GEMINI, JSON_SCHEMA),
     ],
 )  # fmt: skip
 async def test_schemas_of_other_programs_are_sent_as_servers_read_them(
