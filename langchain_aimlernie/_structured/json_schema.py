@@ -58,6 +58,18 @@ def map_subschemas(
     return result
 
 
+def property_names(schema: Schema) -> set[str]:
+    """Return the names of the properties that a schema lists, also in its unions and `allOf`."""
+    names, parts = set[str](), [schema]
+    for part in parts:  # to which those within are added
+        names.update(part.get("properties") or ())
+        within = [*chain.from_iterable(part.get(key) or () for key in ("allOf", *_UNIONS))]
+        if "$ref" in part:
+            within.append(resolve(part["$ref"], schema))
+        parts += [each for each in within if isinstance(each, Mapping) and each not in parts]
+    return names
+
+
 def strict_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema as the strict mode of the OpenAI API wants it.
 

@@ -13,7 +13,16 @@ from typing import Annotated, Literal, NotRequired
 
 import pydantic.dataclasses
 import pytest
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, Json, model_validator, with_config
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    RootModel,
+    model_validator,
+    with_config,
+)
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import ReadOnly, TypedDict
 
@@ -77,6 +86,10 @@ class Page(BaseModel):
     lines: list[Cat] = []
     by_name: dict[str, Cat] = {}
     best: Cat | None = Cat(kind="cat")
+
+
+class Pet(RootModel[Annotated[Cat | Dog, Field(discriminator="kind")]]):
+    """Either."""
 
 
 class Pets(BaseModel):
@@ -178,7 +191,13 @@ LOADED = [
     (Pets, [CAT, CAT], Pets(pets=[CAT, CAT])),
     (Pets, [CAT | {"lives": None}], Pets(pets=[CAT])),
     (an_object(["a"], a={"type": "array"}), [{}], {"a": [{}]}),
-    # Within an object that is none of the schema
+    # Within an object that is none of the schema, whose properties unions list, too
+    *((Pet, value, Pet(Cat(kind="cat"))) for value in ({"Pet": CAT}, {"name": "Pet", "arguments": CAT})),
+    *(
+        (an_object() | {union: [an_object(["a"], a={"type": "integer"}), {"$ref": "#/$defs/B"}], "$defs": {"B": an_object(["b"], b={})}}, {"Answer": {"a": 1, "b": 2}}, {"a": 1, "b": 2})
+        for union in ("allOf", "anyOf")
+    ),
+    (CIRCLE | {"properties": {}, "oneOf": [{"$ref": "#/$defs/Node"}]}, {"Node": {"v": 1}}, {"v": 1}),
     (Page, {"Page": {"text": "a"}}, Page(text="a")),
     (Page, {"page": {"text": "a"}}, Page(text="a")),
     (Page, {"type": "object", "properties": {"text": "a"}, "required": ["text"]}, Page(text="a")),
