@@ -95,13 +95,14 @@ def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
             body = body["json"]
         name = given.get("name") or body.get("title")
         description = given.get("description", body.get("description"))
-        strict = given.get("strict")
+        parameters, strict = check_references(body), given.get("strict")
     elif is_schema and kind not in ("text", "json_object", *_WRAPPERS):
-        name, description = given.get("title") or given.get("name"), given.get("description")
-        body, strict = without_labels(given), None
+        body, strict = check_references(given), None
+        name, description = body.get("title") or given.get("name"), body.get("description")
+        parameters = without_labels(body)
     else:
         return None
-    function = {"name": name, "description": description, "parameters": check_references(body)}
+    function = {"name": name, "description": description, "parameters": parameters}
     function["strict"] = strict
     return {key: value for key, value in function.items() if value is not None}
 

@@ -58,6 +58,18 @@ def map_subschemas(
     return result
 
 
+def property_names(schema: Schema) -> set[str]:
+    """Return the names of the properties that a schema lists, also in its unions and `allOf`."""
+    names, parts = set[str](), [schema]
+    for part in parts:  # to which those within are added
+        names.update(part.get("properties") or ())
+        within = [*chain.from_iterable(part.get(key) or () for key in ("allOf", *_UNIONS))]
+        if "$ref" in part:
+            within.append(resolve(part["$ref"], schema))
+        parts += [each for each in within if isinstance(each, Mapping) and each not in parts]
+    return names
+
+
 def strict_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema as the strict mode of the OpenAI API wants it.
 
@@ -135,11 +147,15 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
-    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere."""
+    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere.
+
+    A `$ref` at the top, which servers take for no object, is replaced by what it refers to.
+    """
     try:
-        return _copy(schema, schema, None)
+        result = _copy(schema, schema, None)
     except RecursionError:
         raise ValueError("The schema is nested too deeply.") from None
+    return _with_target(result, resolve(result["$ref"], result)) if "$ref" in result else result
 
 
 def dereference(schema: Schema) -> dict[str, Any]:
@@ -152,8 +168,6 @@ def dereference(schema: Schema) -> dict[str, Any]:
         result = _copy(schema, schema, ())
     except RecursionError:
         result = check_references(schema)
-        if "$ref" in result:
-            result = _with_target(result, resolve(result["$ref"], result))
     return map_subschemas(result, _untitled)
 
 
@@ -168,7 +182,8 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
     `within` are the references in whose targets the schema stands. A default of infinity or NaN is
     left out, which pydantic writes and JSON has not, as is OpenAPI's `discriminator.mapping`: what
     inlines a schema, such as core's conversion of tools, leaves it behind to refer to nothing. So
-    is `null` for a keyword, which some MCP servers write for an absent one.
+    is `null` for a keyword, which some MCP servers write for an absent one. Gemini writes types in
+    capitals.
     """
     while "$ref" in schema:
         reference = schema["$ref"]
@@ -187,6 +202,8 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
     }
     if isinstance(default := schema.get("default"), float) and not isfinite(default):
         del result["default"]
+    if isinstance(kind := schema.get("type"), str):
+        result["type"] = kind.lower()
     if isinstance(given := schema.get("discriminator"), Mapping):
         result["discriminator"] = {key: given[key] for key in given if key != "mapping"}
     return map_subschemas(result, lambda part: _copy(part, root, within))

@@ -23,7 +23,7 @@ from langchain_aimlernie._structured.functions import (
     is_class,
 )
 from langchain_aimlernie._structured.json_extraction import whole_json
-from langchain_aimlernie._structured.json_schema import strict_schema
+from langchain_aimlernie._structured.json_schema import property_names, strict_schema
 
 DEFAULT_NAME = "Answer"  # of a schema without a title
 _ACCEPTED = (
@@ -119,7 +119,7 @@ class OutputSchema:
 
         It is the only one with a property of the schema; of several, which is meant is unknown.
         """
-        known = self.definition.get("properties") or {}
+        known = property_names(self.definition)
 
         def is_meant(part: object) -> bool:
             if not isinstance(part, dict):

@@ -57,12 +57,13 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     At every depth, a property that is `null` is left out if `schema` neither requires it nor lets
     it be `null`, a string that may not be one is replaced by the JSON that it holds (`null` if it
     is empty), and an object in the place of a list by the list that is all it holds. In a union,
-    the first two are done for the first member that lets it. A list of objects in the place of an
-    object with one property becomes that property.
+    the first two are done for the first member that lets it. At the top, an object in the place of
+    any other value becomes the only value in it, and a list of objects in the place of an object
+    with one property becomes that property.
     """
     try:
         result: Any = [deepcopy(value)]
-        errors = _find_errors(schema, value, formats=_NoEmptyText())
+        errors = _find_errors(schema, value, formats=_NoNullText())
     except (ValueError, RecursionError):  # the schema of a class may be invalid
         return value
     for path, meant in chain.from_iterable(map(_meant, errors)):
@@ -76,19 +77,19 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     return result[0]
 
 
-class _NoEmptyText:
-    """A checker of `format` that rejects the empty string only: no class has a date for it."""
+class _NoNullText:
+    """A checker of `format` that only rejects text for `null`: no class has a date for it."""
 
     def check(self, instance: object, format: str) -> None:  # noqa: A002  the name in jsonschema
-        if instance == "":
-            raise FormatError(f"'' is not a {format}")
+        if isinstance(instance, str) and _json_in(instance) == [None]:
+            raise FormatError(f"{instance!r} is not a {format}")
 
 
 def _find_errors(
     schema: Mapping[str, Any],
     value: object,
     limit: int | None = None,
-    formats: _NoEmptyText | None = None,
+    formats: _NoNullText | None = None,
 ) -> list[Any]:
     with _limited_depth("it"):
         try:
@@ -167,10 +168,11 @@ def _meant(error: Any) -> list[tuple[list[str | int], object]]:
     if getattr(error, "may_be_absent", False):
         return [(path, _ABSENT)]
     if error.validator == "type" and isinstance(error.instance, str):
-        return [(path, value) for value in whole_json(error.instance.strip() or "null")]
+        return [(path, value) for value in _json_in(error.instance)]
     if error.validator == "type" and isinstance(error.instance, dict) and error.parent is None:
         parts = [*error.instance.values()]
-        if "array" in error.validator_value and len(parts) == 1 and isinstance(parts[0], list):
+        is_list = "array" in error.validator_value and all(isinstance(p, list) for p in parts)
+        if len(parts) == 1 and (is_list or not path):
             return [(path, parts[0])]
     if error.validator == "type" and isinstance(error.instance, list) and not path:
         names = [*error.schema.get("properties", ())]
@@ -185,6 +187,11 @@ def _meant(error: Any) -> list[tuple[list[str | int], object]]:
         if all(meant):
             return list(chain.from_iterable(meant))
     return []
+
+
+def _json_in(text: str) -> list[object]:
+    """Return the JSON that a string holds, if it does; an empty one holds `null`."""
+    return whole_json(text.strip() or "null")
 
 
 def _is_item(part: object, name: str) -> bool:

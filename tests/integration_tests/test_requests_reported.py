@@ -125,6 +125,51 @@ async def test_null_for_a_keyword_of_an_mcp_schema_is_not_sent(model, ernie_serv
     assert model().with_structured_output(given | {"title": "A"}, method="json_schema").invoke("hi")
 
 
+NODE = {
+    "title": "Node",
+    "type": "object",
+    "properties": {"next": {"$ref": "#/$defs/Node"}, "type": {"type": "string"}},
+}
+DEFS = {"$defs": {"Node": NODE}}
+GEMINI = {
+    "type": "OBJECT",
+    "properties": {"type": {"type": "STRING", "enum": ["A"]}, "n": {"type": "INTEGER"}},
+}
+JSON_SCHEMA = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "enum": ["A"]}, "n": {"type": "integer"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"$ref": "#/$defs/Node", **DEFS}, NODE | DEFS),  # pydantic's of a class within itself
+        ({"$ref": "#/definitions/A", "definitions": {"A": JSON_SCHEMA}}, JSON_SCHEMA | {"definitions": {"A": JSON_SCHEMA}}),  # zod's
+        (GEMINI, JSON_SCHEMA),
+    ],
+)  # fmt: skip
+async def test_schemas_of_other_programs_are_sent_as_servers_read_them(
+    model, ernie_server, given, sent
+):
+    wrapped = {"type": "json_schema", "json_schema": {"name": "Node", "schema": given}}
+    untitled = {key: value for key, value in sent.items() if key != "title"}
+    for mode in MODES:
+        await ask(model(), "hi", mode, response_format=wrapped)
+        body = ernie_server.last_request.body["response_format"]
+        assert body["json_schema"] == {"name": "Node", "schema": sent}
+        await ask(model(), "hi", mode, response_format=given)
+        body = ernie_server.last_request.body["response_format"]
+        assert body["json_schema"] == {"name": sent.get("title", "Answer"), "schema": untitled}
+        await ask(model().bind_tools([{"name": "f", "inputSchema": given}]), "hi", mode)
+        (function,) = ernie_server.last_request.body["tools"]
+        assert function["function"]["parameters"] == sent
+    ernie_server.reply('{"type": "A"}', times=2)
+    for schema in (given, wrapped):
+        chain = model().with_structured_output(schema, method="json_schema")
+        assert chain.invoke("hi") == {"type": "A"}
+
+
 @pytest.mark.parametrize("own", [{}, {"parallel_tool_calls": True}])
 def test_disable_parallel_tool_use_of_anthropic(model, ernie_server, own):
     choice = {"type": "auto", "disable_parallel_tool_use": True}

@@ -13,7 +13,16 @@ from typing import Annotated, Literal, NotRequired
 
 import pydantic.dataclasses
 import pytest
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, Json, model_validator, with_config
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    RootModel,
+    model_validator,
+    with_config,
+)
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import ReadOnly, TypedDict
 
@@ -77,6 +86,10 @@ class Page(BaseModel):
     lines: list[Cat] = []
     by_name: dict[str, Cat] = {}
     best: Cat | None = Cat(kind="cat")
+
+
+class Pet(RootModel[Annotated[Cat | Dog, Field(discriminator="kind")]]):
+    """Either."""
 
 
 class Pets(BaseModel):
@@ -169,7 +182,8 @@ LOADED = [
     (Page, {"lines": {"line": [CAT]}}, Page(lines=[CAT])),
     (Page, {"lines": "", "best": " ", "text": ""}, Page(text="", best=None)),
     (Limits, {"most": "", "least": ""}, Limits()),
-    (Visit, {"day": "", "at": ""}, Visit(day=None)),
+    (Visit, {"day": "", "at": " "}, Visit(day=None)),
+    (Visit, {"day": "null", "at": "null"}, Visit(day=None)),
     (an_object(["a"], a={"type": ["integer", "null"]}, b={"type": "integer"}), {"a": "", "b": ""}, {"a": None}),
     (an_object(a={"type": "array"}), {"a": json.dumps({"item": [1]})}, {"a": [1]}),
     (Zoo, {"pets": json.dumps([{"kind": "dog"}])}, Zoo(pets=[Dog(kind="dog")])),
@@ -178,7 +192,13 @@ LOADED = [
     (Pets, [CAT, CAT], Pets(pets=[CAT, CAT])),
     (Pets, [CAT | {"lives": None}], Pets(pets=[CAT])),
     (an_object(["a"], a={"type": "array"}), [{}], {"a": [{}]}),
-    # Within an object that is none of the schema
+    # Within an object that is none of the schema, whose properties unions list, too
+    *((Pet, value, Pet(Cat(kind="cat"))) for value in ({"Pet": CAT}, {"name": "Pet", "arguments": CAT})),
+    *(
+        (an_object() | {union: [an_object(["a"], a={"type": "integer"}), {"$ref": "#/$defs/B"}], "$defs": {"B": an_object(["b"], b={})}}, {"Answer": {"a": 1, "b": 2}}, {"a": 1, "b": 2})
+        for union in ("allOf", "anyOf")
+    ),
+    (CIRCLE | {"properties": {}, "oneOf": [{"$ref": "#/$defs/Node"}]}, {"Node": {"v": 1}}, {"v": 1}),
     (Page, {"Page": {"text": "a"}}, Page(text="a")),
     (Page, {"page": {"text": "a"}}, Page(text="a")),
     (Page, {"type": "object", "properties": {"text": "a"}, "required": ["text"]}, Page(text="a")),

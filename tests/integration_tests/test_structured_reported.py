@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from typing import Literal
 
 import pytest
 from pydantic import BaseModel, RootModel
@@ -23,6 +24,10 @@ class Note(BaseModel):
 
 class Names(RootModel[list[str]]):
     """Names."""
+
+
+class Mood(RootModel[Literal["good", "bad"]]):
+    """A mood."""
 
 
 NUMBERS = {"title": "Numbers", "type": "array", "items": {"type": "integer"}}
@@ -127,7 +132,10 @@ def llm(server, names):
         ({"title": "Count", "type": "integer"}, "42", 42),
         (Note, r'{"text": "\ud83d\ude00 \ud83d \\ud83d"}', Note(text="😀 \ufffd \\ud83d")),
         (Names, 'The names:\n["a", "b"]', Names(["a", "b"])),
-        (Names, '{"names": ["a", "b"]}', Names(["a", "b"])),  # JSON mode demands an object
+        # JSON mode demands an object.
+        (Names, '{"names": ["a", "b"]}', Names(["a", "b"])),
+        (Mood, '{"mood": "good"}', Mood("good")),
+        ({"title": "Count", "type": "integer"}, '{"Count": "42"}', 42),
         (City, json.dumps(PARIS_TEXT), PARIS),
         (City, json.dumps(fence(PARIS_TEXT)), PARIS),
         ({"title": "Text", "type": "string"}, '"{}"', "{}"),
@@ -156,6 +164,8 @@ async def test_the_last_instance_is_the_answer(server, llm, way, case):
         (City, '{"name": "\\d"}', r"no valid JSON (Invalid \escape, character 11); the model answered"),
         (City, "NaN", "the answer: Input should be an object"),
         (Names, "[1]: see", "does not fit Names"),
+        (Mood, '{"mood": "so-so"}', "does not fit Mood"),
+        (Mood, '{"mood": "good", "more": "bad"}', "does not fit Mood"),
     ],
 )  # fmt: skip
 async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way, case):
