@@ -263,8 +263,8 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
         is_whole,
         coerce_int(choice.get("index")) or 0,
         parse_text(content),
-        parse_text(thoughts or message.get("reasoning") or None),
-        parse_text(message.get("refusal")),
+        parse_text([thoughts or message.get("reasoning") or None]),
+        parse_text(message.get("refusal") or None),
         _parse_tool_calls(message, is_whole=is_whole),
         finish_reason,
         logprobs if isinstance(logprobs, dict) else None,
@@ -315,7 +315,8 @@ def parse_text(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
-        keys = ("text", str(value.get("type")), "value", "summary")  # Databricks has a summary
+        # Databricks has a summary, ChatMock content
+        keys = ("text", str(value.get("type")), "value", "summary", "content")
         text = next((value[key] for key in keys if value.get(key)), None)
         if depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}:
             return parse_text(text, depth + 1)
