@@ -51,7 +51,10 @@ _FINISH_REASONS = {
 }
 """Reasons to finish of other APIs, which gateways pass on, in lower case, and OpenAI's for them."""
 
-_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
+_REQUEST_ID_HEADERS = (
+    *("x-request-id", "request-id"),
+    *("x-litellm-call-id", "x-oneapi-request-id", "x-bce-request-id"),  # LiteLLM, One API, Qianfan
+)
 _TEXT_TYPES = ("text", "output_text", "refusal")
 _ARGUMENTS = ("arguments", "parameters", "input")
 """OpenAI's key, Llama's, and Anthropic's, which gateways pass on."""
@@ -188,7 +191,7 @@ def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, o
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
-    """Return the server's id of a request; `x-litellm-call-id` is LiteLLM's."""
+    """Return the server's id of a request."""
     return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
 
 
