@@ -51,7 +51,10 @@ _FINISH_REASONS = {
 }
 """Reasons to finish of other APIs, which gateways pass on, in lower case, and OpenAI's for them."""
 
-_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
+_REQUEST_ID_HEADERS = (
+    *("x-request-id", "request-id"),
+    *("x-litellm-call-id", "x-oneapi-request-id", "x-bce-request-id"),  # LiteLLM, One API, Qianfan
+)
 _TEXT_TYPES = ("text", "output_text", "refusal")
 _ARGUMENTS = ("arguments", "parameters", "input")
 """OpenAI's key, Llama's, and Anthropic's, which gateways pass on."""
@@ -188,7 +191,7 @@ def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, o
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
-    """Return the server's id of a request; `x-litellm-call-id` is LiteLLM's."""
+    """Return the server's id of a request."""
     return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
 
 
@@ -263,8 +266,8 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
         is_whole,
         coerce_int(choice.get("index")) or 0,
         parse_text(content),
-        parse_text(thoughts or message.get("reasoning") or None),
-        parse_text(message.get("refusal")),
+        parse_text([thoughts or message.get("reasoning") or None]),
+        parse_text(message.get("refusal") or None),
         _parse_tool_calls(message, is_whole=is_whole),
         finish_reason,
         logprobs if isinstance(logprobs, dict) else None,
@@ -315,7 +318,8 @@ def parse_text(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
-        keys = ("text", str(value.get("type")), "value", "summary")  # Databricks has a summary
+        # Databricks has a summary, ChatMock content
+        keys = ("text", str(value.get("type")), "value", "summary", "content")
         text = next((value[key] for key in keys if value.get(key)), None)
         if depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}:
             return parse_text(text, depth + 1)

@@ -83,8 +83,8 @@ class _StreamedCall:
 
     `held` are the arguments that wait, `emitted` the others.
     `emitted_name` is the part of the name that has been emitted, `None` before the call is.
-    `reopened` is the id of a fragment that repeated the name without arguments; `is_resent` tells
-    whether each fragment has all arguments so far.
+    `reopened` is a fragment that had a name again without arguments: those may come next, and begin
+    another call. `is_resent` tells whether each fragment has all arguments so far.
     """
 
     position: int
@@ -95,7 +95,7 @@ class _StreamedCall:
     emitted_name: str | None = None
     emitted: list[str] = field(default_factory=list)
     held: str = ""
-    reopened: str | None = None
+    reopened: ToolCallDelta | None = None
     is_resent: bool = False
 
     def add(self, fragment: ToolCallDelta) -> None:
@@ -103,7 +103,7 @@ class _StreamedCall:
         if self.index is None:
             self.index = fragment.place
         if fragment.name and self.name and self.has_arguments():
-            self.reopened = fragment.id if _is_blank(fragment.arguments) else None
+            self.reopened = fragment if _is_blank(fragment.arguments) else None
         elif fragment.name.startswith(self.name):  # the name again, or more of it
             self.name = fragment.name
         else:
@@ -111,7 +111,7 @@ class _StreamedCall:
         arguments = fragment.arguments
         if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
-        elif self.is_repeated_by(arguments) or (arguments.strip() == "{}" and self.is_complete()):
+        elif self.is_repeated_by(arguments):
             return
         elif self.is_resent_by(arguments):
             self.is_resent = True
@@ -132,23 +132,22 @@ class _StreamedCall:
 
     def has_placeholder(self) -> bool:
         """Whether there is but a `null` or `{}`, which some servers send at first."""
-        return not self.emitted and self.held.strip() in ("null", "{}")
-
-    def last(self) -> str:
-        return self.text().rstrip()[-1:]
+        return not self.emitted and _is_placeholder(self.held)
 
     def is_complete(self) -> bool:
         """Whether the arguments are a JSON object; parses them only if they end like one."""
-        return self.last() == "}" and parse_arguments(self.text()) is not None
+        return self.text().rstrip().endswith("}") and parse_arguments(self.text()) is not None
 
     def is_repeated_by(self, arguments: str) -> bool:
-        """Whether a complete call's arguments are sent again, as some servers do at the end."""
+        """Whether a complete call gets its arguments again, or a `null` or `{}`, as at the end."""
+        if _is_placeholder(arguments):
+            return self.has_placeholder() or self.is_complete()
         is_object = arguments.lstrip().startswith("{") and self.is_complete()
         return is_object and parse_arguments(arguments) == parse_arguments(self.text())
 
     def is_resent_by(self, arguments: str) -> bool:
         """Whether a fragment has all arguments so far, as some servers send each of them."""
-        if not (arguments.startswith("{") and self.has_arguments()):
+        if not (_begins_object(arguments) and self.has_arguments()):
             return False
         is_longer = arguments.startswith(self.text())
         return is_longer and (self.is_resent or self.cannot_go_on_with(arguments))
@@ -177,8 +176,9 @@ class _StreamedCall:
         if not _begins_object(fragment.arguments):
             return is_other and self.is_complete()
         if self.is_complete():
-            is_same = self.has_placeholder() or self.is_repeated_by(fragment.arguments)
-            return not (is_same_id and is_same)
+            is_same = parse_arguments(fragment.arguments) == parse_arguments(self.text())
+            is_repeated = is_same and not is_other
+            return not (is_same_id and (is_repeated or self.has_placeholder()))
         has_other_id = self.wire_id and fragment.id and not is_same_id
         return bool(has_other_id) and self.cannot_go_on_with(fragment.arguments)
 
@@ -290,12 +290,14 @@ class ToolCallAssembler:
         """Add a fragment to its call, or begin a call with it."""
         call = self._find(fragment)
         unquoted = _unquoted(fragment.arguments)
-        if unquoted != fragment.arguments and (call is None or call.last() in ("", "}")):
+        if unquoted != fragment.arguments and (
+            call is None or call.is_complete() or not call.has_arguments()
+        ):
             fragment = fragment._replace(arguments=unquoted)
         if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
             if not fragment.name:
-                call_id = fragment.id or call.reopened
-                fragment = fragment._replace(name=call.name, id=call_id)
+                _, call_id, name, _ = call.reopened
+                fragment = fragment._replace(name=name, id=fragment.id or call_id)
             call.reopened = None
         if call is None or call.is_followed_by(fragment):
             call = _StreamedCall(len(self._calls), fragment.place, fragment.id)
@@ -360,6 +362,10 @@ def _unquoted(text: str) -> str:
 
 def _is_blank(arguments: str) -> bool:
     return arguments.strip() in ("", "null")
+
+
+def _is_placeholder(arguments: str) -> bool:
+    return arguments.strip() in ("null", "{}")
 
 
 def _begins_object(arguments: str) -> bool:

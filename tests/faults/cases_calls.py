@@ -229,6 +229,20 @@ def same_index(kind, index):
             *[('{"a":', W, "a"), ('{"a":',), ('{"a":1}}}',)],
             calls=[(W, {"a": {"a": {"a": 1}}})],
         ),
+        row("arguments encoded twice, whole each time", *((TWICE[:end], W, "a") for end in (6, 15, -1, None))),
+        row("null twice before the arguments", ("null", W, "a"), ("null", W, "a"), (PARIS_TEXT, W, "a")),
+        row(
+            "null before the arguments of two calls",
+            *[("null", W, "a"), (PARIS_TEXT,), ("null", W, "b"), (ROME_TEXT,)],
+            calls=both,
+        ),
+        row("one id and one text for two names", (PARIS_TEXT, W, "a"), (PARIS_TEXT, "now", "a"), calls=[PARIS, ("now", PARIS[1])]),
+        row(
+            "half a call, then one whose name comes before its arguments",
+            *[('{"city": "Paris"', W, "a"), ("", "now", "b"), ("{}",)],
+            calls=[now],
+            invalid=1,
+        ),
         row("the name sent whole each time", ("", "wea", "a"), ("", W, "a"), (PARIS_TEXT, W, "a")),
         row(
             "two calls interleaved by id",

@@ -132,6 +132,7 @@ CONTENT = (
     ),
     gives("a refusal", chunk({"refusal": "I cannot."}), text=None),
     gives("reasoning, then text", reasoned("", "Hm"), reasoned("", "m."), "Hello", reasoning="Hmm."),
+    gives("reasoning in objects", *(part("", reasoning={"content": [{"type": "text", "text": text}]}) for text in ("Hm", "m.")), "Hello", reasoning="Hmm."),
     gives("reasoning and text in one delta", reasoned("Hel", "Hm"), reasoned("lo", "m."), reasoning="Hmm."),
     gives("reasoning after the text", "Hello", reasoned("", "Hmm."), reasoning="Hmm."),
     gives("a closing tag left after the reasoning", reasoned("", "Hmm."), *"\n</think>\n\n", "Hello", reasoning="Hmm."),

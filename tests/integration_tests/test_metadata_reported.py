@@ -175,7 +175,20 @@ async def test_an_error_has_all_headers_of_its_response(model, ernie_server, fai
     assert traced[0]["headers"] == response.headers
 
 
-# LiteLLM
+# Gateways
+
+
+@pytest.mark.parametrize("name", ["request-id", "X-Oneapi-Request-Id", "X-Bce-Request-Id"])
+async def test_the_id_of_a_request_is_read_from_the_header_of_each_gateway(
+    model, ernie_server, mode, name
+):
+    headers = {"x-request-id": None, name: "req-7"}
+    ernie_server.reply("Hello", headers=headers)
+    assert (await ask(model(), "hi", mode)).response_metadata["request_id"] == "req-7"
+    ernie_server.fail(500, headers=headers, body={"error": "it died"})
+    with pytest.raises(errors.InternalServerError) as caught:
+        await ask(model(max_retries=0), "hi", mode)
+    assert caught.value.request_id == "req-7"
 
 
 async def test_a_litellm_proxy_s_call_id_is_the_request_id(model, ernie_server, mode):
