@@ -218,8 +218,23 @@ async def test_a_litellm_proxy_s_price_counts_where_there_is_none_better(
         {"cost": 0.125},
         {"cost": {"request_cost": 0.1, "total_cost": 0.125}},
         {"estimated_cost": 0.125},
+        {"cost_usd_total": 0.125, "cost_usd_input": 0.1},
+        {
+            "cost": 0.025,
+            "is_byok": True,
+            "cost_details": {"upstream_inference_cost": 0.1},
+        },
+        {
+            "cost": 0.125,
+            "is_byok": False,
+            "cost_details": {"upstream_inference_cost": 0.1},
+        },
+        {"cost": 0.125, "is_byok": True, "cost_details": {"upstream_inference_cost": None}},
     ],
-    ids=["OpenRouter", "Perplexity", "DeepInfra"],
+    ids=[
+        *("OpenRouter", "Perplexity", "DeepInfra", "LLM Gateway"),
+        *("OpenRouter, own key", "OpenRouter, its key", "OpenRouter, own key without its price"),
+    ],
 )
 async def test_a_price_in_usage_counts_in_streams_too(model, ernie_server, mode, cost):
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, **cost}
