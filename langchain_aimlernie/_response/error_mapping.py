@@ -287,9 +287,9 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # FastDeploy's for any error, whatever its type
         status = details.implied_status(status)
     # A limit of tokens for a minute is not one of the context.
-    # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
+    # 500 is llama.cpp's and Ollama's, and with 503 that of gateways for what is behind them.
     is_rate = matches(wordings.RATE_LIMITS)
-    if status in (None, 400, 413, 422, 500) and matches(wordings.OVERFLOWS) and not is_rate:
+    if status in (None, 400, 413, 422, 500, 503) and matches(wordings.OVERFLOWS) and not is_rate:
         return ContextWindowExceededError
     if status in (None, 400, 401, 403) and matches(wordings.EXHAUSTED_FUNDS):
         return InsufficientCreditsError

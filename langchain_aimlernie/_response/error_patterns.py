@@ -40,7 +40,8 @@ OVERFLOWS = (
     rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT}{_NOT} exceed",
     r"max_(?:seq|input|model)_len\b",  # SiliconFlow, TabbyAPI, TensorRT-LLM, FastDeploy, vLLM
     r"token count is \d+ but",  # Vertex
-    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens)",  # Zhipu
+    # Zhipu, Bedrock
+    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens?)",
     r"reduce the length of the (?:messages|prompt|input)",  # Groq, Cerebras
     r"range of input length should be",  # DashScope
     r"exceeded model token limit",  # Moonshot
@@ -62,7 +63,7 @@ OVERFLOWS = (
     r"max_tokens must be at least 1, got -\d",
     r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",  # OpenAI
     # Qianfan and servers behind it
-    r"上下文(?:长度|窗口)",
+    r"上下文(?:长度|窗口|限制)",
     r"(?:输入|prompt) ?(?:内容|文本)?(?:过长|超长)|输入长度超|超出最大长度",
 )
 """The prompt, or the prompt and `max_tokens` together, do not fit into the model's context."""
@@ -135,6 +136,7 @@ UNKNOWN_MODELS = (
     r"invalid_model\b|invalid model(?: name|:)",  # Qianfan's code, LiteLLM, Mistral
     r"\bmodel (?:does not|not) exist",  # SiliconFlow, DeepSeek
     r"model identifier is invalid",  # Bedrock
+    r"no available channel for model|无可用渠道",  # New API and One API, without the code
 )
 """The model is not one of the server's, which some say with a 400 or a 503."""
 

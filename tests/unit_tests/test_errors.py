@@ -46,9 +46,9 @@ def test_what_servers_send_is_understood(sample):
     assert (error.is_retryable, error.status_code) == (sample.retryable, sample.status)
     if sample.error == "ContextWindowExceededError":
         assert "max_tokens" in error.message
-        for status in (400, 413, 422, 500):
+        for status in (400, 413, 422, 500, 503):
             assert type(from_body(status, body)) is ContextWindowExceededError
-        assert type(from_body(503, body)) is InternalServerError
+        assert type(from_body(502, body)) is InternalServerError
     if not isinstance(body, dict):
         return
     error = error_in_payload(body, headers=dict(sample.headers))  # inside a 200 or an event
