@@ -134,6 +134,12 @@ _WAIT = re.compile(
 )
 """What a message says of the time to wait: `12m2.3s`, `9 seconds`, `120ms`."""
 
+_WAIT_FIELD = re.compile(
+    r'\bretry_?(?:after|delay)(?:_seconds)?\\*"\s*:[\s\\"]*(\d+(?:\.\d+)?)(?=[s"\\,}\s])',
+    re.IGNORECASE,
+)
+"""The same as a field: Cloudflare's `"retry_after": 30`, Gemini's `"retryDelay": "38s"`."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _CODES_OF_STATUS: Mapping[int | None, Sequence[str]] = {
@@ -267,7 +273,7 @@ def _error(
     message = truncate(redactor.text(details.message or _NO_MESSAGE), _MAX_MESSAGE)
     response = response_of(status, headers, body, redactor)
     headers = response.headers
-    retry_after = _retry_after(headers, details.message)
+    retry_after = _retry_after(headers, response.text, details.message)
     return cls(
         f"{message.rstrip('.')}. {hint}" if hint else message,
         status_code=details.status,
@@ -317,7 +323,9 @@ def _is_retryable(
         # response says so.
         is_brief = retry_after is not None or matches(wordings.RATE_LIMITS)
         is_used_up = matches(wordings.EXHAUSTED_QUOTAS) and not is_brief
-        return not (is_used_up or matches(wordings.EXHAUSTED_FUNDS + wordings.FREE_TIER))
+        # Gemini says "your current quota" of a limit per minute, too, but with a time to wait.
+        is_unpaid = matches(wordings.EXHAUSTED_FUNDS) and not _WAIT.search(details.message)
+        return not (is_used_up or is_unpaid or matches(wordings.FREE_TIER))
     if cls is InternalServerError:
         return not matches(_PERMANENT)
     return cls.is_retryable and cls is not InvalidResponseError
@@ -431,11 +439,11 @@ def _parse_body(body: bytes, redactor: Redactor) -> object:
     return redactor.json(value) if isinstance(value, dict | list) else text
 
 
-def _retry_after(headers: Mapping[str, str], message: str) -> float | None:
+def _retry_after(headers: Mapping[str, str], body: str, message: str) -> float | None:
     """Return the seconds that the server asks to wait; `None` if it does not.
 
     `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
-    10.2.3); gateways drop both, so that only the message has it. A time gone by is 0.
+    10.2.3); gateways drop both, so that only the body has it. A time gone by is 0.
     """
     milliseconds, value = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     for text, unit in ((milliseconds, 1000), (value.partition(",")[0], 1)):
@@ -446,6 +454,8 @@ def _retry_after(headers: Mapping[str, str], message: str) -> float | None:
     with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
         date = parsedate_to_datetime(value)  # RFC 9110 knows no other zone than GMT
         return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
+    if field := _WAIT_FIELD.search(body):
+        return float(field[1])
     if not (found := _WAIT.search(message)):
         return None
     parts = re.findall(r"([\d.]+) ?(ms|[hms])", found[1].lower())

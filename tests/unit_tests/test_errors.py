@@ -164,6 +164,25 @@ def test_a_message_says_how_long_to_wait_where_no_header_does(words, seconds):
     assert from_body(429, {"message": words}, {"retry-after": "3"}).retry_after == 3.0
 
 
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        ({"title": "Error 1015", "status": 429, "retryable": True, "retry_after": 30}, 30.0),
+        ({"error": {"message": "Slow down", "retry_after": 1.5}}, 1.5),
+        ({"message": "Try again in 9 s", "retryAfter": 7}, 7.0),
+        ([{"error": {"details": [{"@type": "RetryInfo", "retryDelay": "45.8379s"}]}}], 45.8379),
+        ({"error": {"metadata": {"raw": '{"error": {"retryDelay": "38s"}}'}}}, 38.0),
+        ({"error": {"retry_after": None}}, None),
+        ({"error": {"retry_after_ms": 1200, "retry_after": "2026-01-01"}}, None),
+        ({"retry_after": -1}, None),
+    ],
+    ids=["Cloudflare", "nested", "camel case", "Gemini", "OpenRouter", "null", "other units", "-1"],
+)
+def test_a_field_says_how_long_to_wait_where_no_header_does(body, seconds):
+    assert from_body(429, body).retry_after == seconds
+    assert from_body(503, body, {"retry-after": "3"}).retry_after == 3.0
+
+
 def test_the_server_can_forbid_a_retry():
     assert not error_from_response(503, {"x-should-retry": "false"}, b"").is_retryable
     assert not error_from_response(400, {"x-should-retry": "true"}, b"").is_retryable
