@@ -81,7 +81,7 @@ EXHAUSTED_FUNDS = (
     r"(?:requires?|needs?) more credits",
     r"key limit exceeded",
     r"spending (?:limit|cap)",  # xAI, Gemini
-    r"please top[ -]?up|top[ -]?up your",  # AI/ML API
+    r"please top[ -]?up|top[ -]?up your|update your payment method",  # AI/ML API
     r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
     r"requires billing to be enabled",  # Google
     # LiteLLM, OpenRouter
