@@ -55,7 +55,6 @@ _UPSTREAM = "upstream_inference_cost"
 _DONE = b"data: [DONE]"
 """What some proxies append to JSON."""
 
-_RATE_LIMITS = ("x-ratelimit-", "ratelimit")
 _LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fingerprint")
 """What tracers read in `llm_output`."""
 
@@ -195,7 +194,7 @@ class ResponseDecoder:
             "inference_id": headers.get("x-inference-id"),
             "client_request_id": headers.get("x-client-request-id"),
             "token_usage": None if usage is None else dict(usage),
-            "rate_limits": {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)} or None,
+            "rate_limits": {k: v for k, v in headers.items() if "ratelimit" in k} or None,
             "headers": self.redactor.headers(headers) if self.include_headers else None,
         }
         known = {key: value for key, value in metadata.items() if value is not None}

@@ -175,6 +175,21 @@ async def test_an_error_has_all_headers_of_its_response(model, ernie_server, fai
     assert traced[0]["headers"] == response.headers
 
 
+async def test_rate_limits_are_reported_whatever_comes_before_their_names(
+    model, ernie_server, mode
+):
+    """Azure's and OpenAI's behind LiteLLM, ModelScope's, Anthropic's, and the ones of the RFC."""
+    limits = {
+        "x-ratelimit-remaining-tokens": "5",
+        "llm_provider-x-ratelimit-remaining-requests": "6",
+        "modelscope-ratelimit-model-requests-remaining": "7",
+        "anthropic-ratelimit-tokens-remaining": "8",
+        "ratelimit-reset": "9",
+    }
+    ernie_server.reply("Hello", headers=limits)
+    assert (await ask(model(), "hi", mode)).response_metadata["rate_limits"] == limits
+
+
 # LiteLLM
 
 
