@@ -57,6 +57,7 @@ _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
     408: APITimeoutError,
+    410: NotFoundError,  # NVIDIA's and Hugging Face's for a model that they have withdrawn
     425: InternalServerError,
     429: RateLimitError,
     499: InternalServerError,  # a proxy's, which closed the request: this client was waiting
@@ -301,7 +302,7 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
         return InsufficientCreditsError
     if status in (None, 400) and matches(wordings.INVALID_KEYS):
         return AuthenticationError
-    if status in (None, 400, 503) and matches(wordings.UNKNOWN_MODELS):
+    if status in (None, 400, 401, 503) and matches(wordings.UNKNOWN_MODELS):
         return NotFoundError
     if status is None:
         limits = wordings.FREE_TIER + wordings.EXHAUSTED_QUOTAS + wordings.LIMITS
@@ -337,7 +338,7 @@ def _details(body: object) -> _Details:
         body = body[0]  # as Gemini sends it
     if not isinstance(body, dict):
         return _Details(_message(body))
-    places = [body, *filter(is_object, (body.get("message"), body.get("error")))]
+    places = [body, *filter(is_object, map(body.get, ("message", "errors", "error")))]
     if len(places) > 1 and is_object(inner := places[-1].get("error")):
         places.append(inner)
     message, kinds = _message(body), tuple(_texts(places, (*_CODES, "status")))

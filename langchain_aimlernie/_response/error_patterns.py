@@ -101,9 +101,9 @@ FREE_TIER = (
 """What is free has been used up: waiting helps after an hour or a day at the earliest."""
 
 EXHAUSTED_QUOTAS = (
-    # Google, Qianfan's search, LiteLLM
+    # Google, Qianfan's search, LiteLLM, ModelScope
     r"quota(?:[ _]\w+){0,3}[ _](?:exceeded|exhausted|used up|reached)",
-    r"exceed\w*(?: \w+){0,4} quota",
+    r"exceed\w*(?: [\w']+){0,4} quota",
     # proxies of all kinds
     r"(?:daily|weekly|monthly|hour(?:ly)?) (?:\w+ )?(?:limit|quota)",
     r"usage limit reached",  # z.ai, MiniMax
@@ -133,12 +133,13 @@ INVALID_KEYS = (
 
 UNKNOWN_MODELS = (
     r"not a valid model|model_not_found",  # OpenRouter, New API's code
+    r"incorrect model id|model_not_supported",  # AIHubMix, Hugging Face's code
     r"invalid_model\b|invalid model(?: name|:)",  # Qianfan's code, LiteLLM, Mistral
     r"\bmodel (?:does not|not) exist",  # SiliconFlow, DeepSeek
     r"model identifier is invalid",  # Bedrock
     r"no available channel for model|无可用渠道",  # New API and One API, without the code
 )
-"""The model is not one of the server's, which some say with a 400 or a 503."""
+"""The model is not one of the server's, which some say with a 400, a 401 or a 503."""
 
 
 @functools.cache
