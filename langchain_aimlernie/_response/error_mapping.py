@@ -128,7 +128,10 @@ _EVENT = re.compile(r"\s*(?:(?:event|id|retry)?:.*\n)*data:(.*)")
 """An error that is sent as an event, with the status of an error, as DashScope does."""
 
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
-_PERMANENT = ("maintenance", "coupon", "needs a user message")
+_PERMANENT = (
+    *("maintenance", "coupon", "needs a user message"),
+    r"sensitive[ _]words|new_sensitive",  # the filters of New API and MiniMax, with a 500
+)
 _WAIT = re.compile(
     wordings.TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
     re.IGNORECASE,
@@ -146,7 +149,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _CODES_OF_STATUS: Mapping[int | None, Sequence[str]] = {
     None: ["context_length_exceeded"],  # whatever type stands beside it
     400: ["invalid_request_error", "invalid_request", "bad_request", "validation_error"],
-    401: ["invalid_api_key", "authentication_error", "unauthorized"],
+    401: ["invalid_api_key", "authentication_error", "auth_error", "unauthorized"],
     402: ["insufficient_credits"],
     403: ["permission_error", "permission_denied"],
     404: ["model_not_found", "not_found_error", "model_not_support"],
