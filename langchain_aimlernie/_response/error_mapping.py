@@ -301,7 +301,7 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
     is_rate = matches(wordings.RATE_LIMITS)
     if status in (None, 400, 413, 422, 500, 503) and matches(wordings.OVERFLOWS) and not is_rate:
         return ContextWindowExceededError
-    if status in (None, 400, 401, 403) and matches(wordings.EXHAUSTED_FUNDS):
+    if status in (None, 400, 401, 403, 412) and matches(wordings.EXHAUSTED_FUNDS):
         return InsufficientCreditsError
     if status in (None, 400) and matches(wordings.INVALID_KEYS):
         return AuthenticationError

@@ -74,13 +74,15 @@ EXHAUSTED_FUNDS = (
     r"exceeded[ _](?:your[ _])?current[ _]quota",
     # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search, Vercel, Continue
     rf"\b(?:insufficient|not enough|no|out of)[ _](?:(?:your|account|available)[ _])*{_FUNDS}\b",
+    r"n't have any credits",  # xAI, a new team
     # Anthropic, SiliconFlow, Zhipu, OpenAI's code, Genspark
     rf"{_FUNDS}[ _](?:is |are |has been |have been )?{_GONE}",
     r"overdue ?(?:balance|error)|\barrearage",  # Volcengine, DashScope
     # OpenRouter
     r"(?:requires?|needs?) more credits",
     r"key limit exceeded",
-    r"spending (?:limit|cap)",  # xAI, Gemini
+    r"spending (?:limit|cap)",  # xAI, Gemini, Fireworks
+    r"package has expired|套餐已到期",  # z.ai, Zhipu
     r"please top[ -]?up|top[ -]?up your|update your payment method",  # AI/ML API
     r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
     r"requires billing to be enabled",  # Google
@@ -135,6 +137,9 @@ UNKNOWN_MODELS = (
     r"not a valid model|model_not_found",  # OpenRouter, New API's code
     r"incorrect model id|model_not_supported",  # AIHubMix, Hugging Face's code
     r"invalid_model\b|invalid model(?: name|:)",  # Qianfan's code, LiteLLM, Mistral
+    r"\bunknown[ _]model(?:[:,]|$)",  # GitHub Models, also its code; z.ai
+    r"\bno such model\b",  # Cloudflare
+    r"^ModelError\b",  # OpenCode's type
     r"\bmodel (?:does not|not) exist",  # SiliconFlow, DeepSeek
     r"model identifier is invalid",  # Bedrock
     r"no available channel for model|无可用渠道",  # New API and One API, without the code
