@@ -10,7 +10,7 @@ fallbacks and retries handle it:
     │       └── BudgetExceededError                                      the limit of a SpendTracker
     ├── BadRequestError                     ModelInvalidRequestError     400 409 413 422, not sent
     │   └── ContextWindowExceededError      ContextOverflowError         the prompt is too long
-    ├── NotFoundError                       ModelNotFoundError           404
+    ├── NotFoundError                       ModelNotFoundError           404, 410
     ├── RateLimitError                      ModelRateLimitError          429
     ├── InternalServerError                 ModelAPIError                5xx
     ├── InvalidResponseError                ModelAPIError                not a completion
@@ -183,7 +183,7 @@ class ContextWindowExceededError(BadRequestError, core.ContextOverflowError):
 
 
 class NotFoundError(AimlErnieError, core.ModelNotFoundError):
-    """There is no such model, or no such path under `base_url` (404)."""
+    """There is no such model, or no longer, or no such path under `base_url` (404, 410)."""
 
 
 class RateLimitError(AimlErnieError, core.ModelRateLimitError):

@@ -51,10 +51,10 @@ _INPUT_DETAILS = {
     "audio_tokens": "audio",
 }
 _OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}
+_UPSTREAM = "upstream_inference_cost"
 _DONE = b"data: [DONE]"
 """What some proxies append to JSON."""
 
-_RATE_LIMITS = ("x-ratelimit-", "ratelimit")
 _LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fingerprint")
 """What tracers read in `llm_output`."""
 
@@ -168,7 +168,7 @@ class ResponseDecoder:
         Unknown top-level keys are kept under their own names, unless one of ours has the name. The
         cost is in `meta.usage` or the API's headers. A LiteLLM proxy has it in a header, and of a
         stream in `usage.cost`, as OpenRouter does, and Perplexity with its parts; DeepInfra has it
-        in `usage.estimated_cost`.
+        in `usage.estimated_cost`, LLM Gateway in `usage.cost_usd_total`.
         """
         headers = self.headers
         facts, usage, cost = dict(completion.facts), completion.usage, completion.cost
@@ -183,16 +183,18 @@ class ResponseDecoder:
             "usd_spent": _first_number(
                 cost.get("usd_spent"),
                 headers.get("x-aimlapi-usd-spent"),
+                _cost_with_own_key(counts),
                 counts.get("cost"),
                 object_or_empty(counts.get("cost")).get("total_cost"),
                 counts.get("estimated_cost"),
+                counts.get("cost_usd_total"),
                 headers.get("x-litellm-response-cost"),
             ),
             "request_id": request_id_in(headers),
             "inference_id": headers.get("x-inference-id"),
             "client_request_id": headers.get("x-client-request-id"),
             "token_usage": None if usage is None else dict(usage),
-            "rate_limits": {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)} or None,
+            "rate_limits": {k: v for k, v in headers.items() if "ratelimit" in k} or None,
             "headers": self.redactor.headers(headers) if self.include_headers else None,
         }
         known = {key: value for key, value in metadata.items() if value is not None}
@@ -203,6 +205,15 @@ def message_extras(reasoning: str, refusal: str) -> dict[str, Any]:
     """Return the texts that a message has beside its content; absent ones have no key."""
     extras = {"reasoning_content": reasoning, "refusal": refusal}
     return {key: clean_text(text) for key, text in extras.items() if text}
+
+
+def _cost_with_own_key(usage: Mapping[str, object]) -> float | None:
+    """Return OpenRouter's fee and what the user's own key at a provider pays, if it is used."""
+    fee = coerce_number(usage.get("cost"))
+    upstream = coerce_number(object_or_empty(usage.get("cost_details")).get(_UPSTREAM))
+    if usage.get("is_byok") is not True or fee is None or upstream is None:
+        return None
+    return fee + upstream
 
 
 def _first_number(*values: object) -> int | float | None:

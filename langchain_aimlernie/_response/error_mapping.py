@@ -57,6 +57,7 @@ _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
     408: APITimeoutError,
+    410: NotFoundError,  # NVIDIA's and Hugging Face's for a model that they have withdrawn
     425: InternalServerError,
     429: RateLimitError,
     499: InternalServerError,  # a proxy's, which closed the request: this client was waiting
@@ -127,19 +128,28 @@ _EVENT = re.compile(r"\s*(?:(?:event|id|retry)?:.*\n)*data:(.*)")
 """An error that is sent as an event, with the status of an error, as DashScope does."""
 
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
-_PERMANENT = ("maintenance", "coupon", "needs a user message")
+_PERMANENT = (
+    *("maintenance", "coupon", "needs a user message"),
+    r"sensitive[ _]words|new_sensitive",  # the filters of New API and MiniMax, with a 500
+)
 _WAIT = re.compile(
     wordings.TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
     re.IGNORECASE,
 )
 """What a message says of the time to wait: `12m2.3s`, `9 seconds`, `120ms`."""
 
+_WAIT_FIELD = re.compile(
+    r'\bretry_?(?:after|delay)(?:_seconds)?\\*"\s*:[\s\\"]*(\d+(?:\.\d+)?)(?=[s"\\,}\s])',
+    re.IGNORECASE,
+)
+"""The same as a field: Cloudflare's `"retry_after": 30`, Gemini's `"retryDelay": "38s"`."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _CODES_OF_STATUS: Mapping[int | None, Sequence[str]] = {
     None: ["context_length_exceeded"],  # whatever type stands beside it
     400: ["invalid_request_error", "invalid_request", "bad_request", "validation_error"],
-    401: ["invalid_api_key", "authentication_error", "unauthorized"],
+    401: ["invalid_api_key", "authentication_error", "auth_error", "unauthorized"],
     402: ["insufficient_credits"],
     403: ["permission_error", "permission_denied"],
     404: ["model_not_found", "not_found_error", "model_not_support"],
@@ -267,7 +277,7 @@ def _error(
     message = truncate(redactor.text(details.message or _NO_MESSAGE), _MAX_MESSAGE)
     response = response_of(status, headers, body, redactor)
     headers = response.headers
-    retry_after = _retry_after(headers, details.message)
+    retry_after = _retry_after(headers, response.text, details.message)
     return cls(
         f"{message.rstrip('.')}. {hint}" if hint else message,
         status_code=details.status,
@@ -287,15 +297,15 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # FastDeploy's for any error, whatever its type
         status = details.implied_status(status)
     # A limit of tokens for a minute is not one of the context.
-    # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
+    # 500 is llama.cpp's and Ollama's, and with 503 that of gateways for what is behind them.
     is_rate = matches(wordings.RATE_LIMITS)
-    if status in (None, 400, 413, 422, 500) and matches(wordings.OVERFLOWS) and not is_rate:
+    if status in (None, 400, 413, 422, 500, 503) and matches(wordings.OVERFLOWS) and not is_rate:
         return ContextWindowExceededError
-    if status in (None, 400, 401, 403) and matches(wordings.EXHAUSTED_FUNDS):
+    if status in (None, 400, 401, 403, 412) and matches(wordings.EXHAUSTED_FUNDS):
         return InsufficientCreditsError
     if status in (None, 400) and matches(wordings.INVALID_KEYS):
         return AuthenticationError
-    if status in (None, 400, 503) and matches(wordings.UNKNOWN_MODELS):
+    if status in (None, 400, 401, 503) and matches(wordings.UNKNOWN_MODELS):
         return NotFoundError
     if status is None:
         limits = wordings.FREE_TIER + wordings.EXHAUSTED_QUOTAS + wordings.LIMITS
@@ -317,7 +327,9 @@ def _is_retryable(
         # response says so.
         is_brief = retry_after is not None or matches(wordings.RATE_LIMITS)
         is_used_up = matches(wordings.EXHAUSTED_QUOTAS) and not is_brief
-        return not (is_used_up or matches(wordings.EXHAUSTED_FUNDS + wordings.FREE_TIER))
+        # Gemini says "your current quota" of a limit per minute, too, but with a time to wait.
+        is_unpaid = matches(wordings.EXHAUSTED_FUNDS) and not _WAIT.search(details.message)
+        return not (is_used_up or is_unpaid or matches(wordings.FREE_TIER))
     if cls is InternalServerError:
         return not matches(_PERMANENT)
     return cls.is_retryable and cls is not InvalidResponseError
@@ -329,7 +341,7 @@ def _details(body: object) -> _Details:
         body = body[0]  # as Gemini sends it
     if not isinstance(body, dict):
         return _Details(_message(body))
-    places = [body, *filter(is_object, (body.get("message"), body.get("error")))]
+    places = [body, *filter(is_object, map(body.get, ("message", "errors", "error")))]
     if len(places) > 1 and is_object(inner := places[-1].get("error")):
         places.append(inner)
     message, kinds = _message(body), tuple(_texts(places, (*_CODES, "status")))
@@ -431,11 +443,11 @@ def _parse_body(body: bytes, redactor: Redactor) -> object:
     return redactor.json(value) if isinstance(value, dict | list) else text
 
 
-def _retry_after(headers: Mapping[str, str], message: str) -> float | None:
+def _retry_after(headers: Mapping[str, str], body: str, message: str) -> float | None:
     """Return the seconds that the server asks to wait; `None` if it does not.
 
     `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
-    10.2.3); gateways drop both, so that only the message has it. A time gone by is 0.
+    10.2.3); gateways drop both, so that only the body has it. A time gone by is 0.
     """
     milliseconds, value = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     for text, unit in ((milliseconds, 1000), (value.partition(",")[0], 1)):
@@ -446,6 +458,8 @@ def _retry_after(headers: Mapping[str, str], message: str) -> float | None:
     with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
         date = parsedate_to_datetime(value)  # RFC 9110 knows no other zone than GMT
         return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
+    if field := _WAIT_FIELD.search(body):
+        return float(field[1])
     if not (found := _WAIT.search(message)):
         return None
     parts = re.findall(r"([\d.]+) ?(ms|[hms])", found[1].lower())

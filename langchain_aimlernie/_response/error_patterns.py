@@ -40,7 +40,8 @@ OVERFLOWS = (
     rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT}{_NOT} exceed",
     r"max_(?:seq|input|model)_len\b",  # SiliconFlow, TabbyAPI, TensorRT-LLM, FastDeploy, vLLM
     r"token count is \d+ but",  # Vertex
-    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens)",  # Zhipu
+    # Zhipu, Bedrock
+    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens?)",
     r"reduce the length of the (?:messages|prompt|input)",  # Groq, Cerebras
     r"range of input length should be",  # DashScope
     r"exceeded model token limit",  # Moonshot
@@ -62,7 +63,7 @@ OVERFLOWS = (
     r"max_tokens must be at least 1, got -\d",
     r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",  # OpenAI
     # Qianfan and servers behind it
-    r"上下文(?:长度|窗口)",
+    r"上下文(?:长度|窗口|限制)",
     r"(?:输入|prompt) ?(?:内容|文本)?(?:过长|超长)|输入长度超|超出最大长度",
 )
 """The prompt, or the prompt and `max_tokens` together, do not fit into the model's context."""
@@ -73,14 +74,16 @@ EXHAUSTED_FUNDS = (
     r"exceeded[ _](?:your[ _])?current[ _]quota",
     # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search, Vercel, Continue
     rf"\b(?:insufficient|not enough|no|out of)[ _](?:(?:your|account|available)[ _])*{_FUNDS}\b",
+    r"n't have any credits",  # xAI, a new team
     # Anthropic, SiliconFlow, Zhipu, OpenAI's code, Genspark
     rf"{_FUNDS}[ _](?:is |are |has been |have been )?{_GONE}",
     r"overdue ?(?:balance|error)|\barrearage",  # Volcengine, DashScope
     # OpenRouter
     r"(?:requires?|needs?) more credits",
     r"key limit exceeded",
-    r"spending (?:limit|cap)",  # xAI, Gemini
-    r"please top[ -]?up|top[ -]?up your",  # AI/ML API
+    r"spending (?:limit|cap)",  # xAI, Gemini, Fireworks
+    r"package has expired|套餐已到期",  # z.ai, Zhipu
+    r"please top[ -]?up|top[ -]?up your|update your payment method",  # AI/ML API
     r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
     r"requires billing to be enabled",  # Google
     # LiteLLM, OpenRouter
@@ -100,9 +103,9 @@ FREE_TIER = (
 """What is free has been used up: waiting helps after an hour or a day at the earliest."""
 
 EXHAUSTED_QUOTAS = (
-    # Google, Qianfan's search, LiteLLM
+    # Google, Qianfan's search, LiteLLM, ModelScope
     r"quota(?:[ _]\w+){0,3}[ _](?:exceeded|exhausted|used up|reached)",
-    r"exceed\w*(?: \w+){0,4} quota",
+    r"exceed\w*(?: [\w']+){0,4} quota",
     # proxies of all kinds
     r"(?:daily|weekly|monthly|hour(?:ly)?) (?:\w+ )?(?:limit|quota)",
     r"usage limit reached",  # z.ai, MiniMax
@@ -132,11 +135,16 @@ INVALID_KEYS = (
 
 UNKNOWN_MODELS = (
     r"not a valid model|model_not_found",  # OpenRouter, New API's code
+    r"incorrect model id|model_not_supported",  # AIHubMix, Hugging Face's code
     r"invalid_model\b|invalid model(?: name|:)",  # Qianfan's code, LiteLLM, Mistral
+    r"\bunknown[ _]model(?:[:,]|$)",  # GitHub Models, also its code; z.ai
+    r"\bno such model\b",  # Cloudflare
+    r"^ModelError\b",  # OpenCode's type
     r"\bmodel (?:does not|not) exist",  # SiliconFlow, DeepSeek
     r"model identifier is invalid",  # Bedrock
+    r"no available channel for model|无可用渠道",  # New API and One API, without the code
 )
-"""The model is not one of the server's, which some say with a 400 or a 503."""
+"""The model is not one of the server's, which some say with a 400, a 401 or a 503."""
 
 
 @functools.cache

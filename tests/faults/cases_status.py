@@ -87,6 +87,7 @@ WORDED = (
     ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),
     ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
     ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
+    ({"errors": {"message": "Wrong", "request_id": "r"}}, "Wrong", None, "r"),
     (b"plain words", "plain words", None, None),
     (b'\xef\xbb\xbf{"message": "Wrong"}', "Wrong", None, None),
     (wire.event({"error": {"message": "Wrong", "code": "c"}}) + wire.DONE, "Wrong", "c", None),

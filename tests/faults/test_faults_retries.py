@@ -112,6 +112,8 @@ RETRY_AFTER = (
     again("Retry-After 1.2 on a 503", status(503, Retry_After="1.2"), at_least=1.2),
     again("retry-after-ms", status(429, retry_after_ms="700"), at_least=0.7),
     again("a time in the message", status(429, "Please try again in 700ms"), at_least=0.7),
+    again("a time in a field", response({"retry_after": 0.7}, 503), at_least=0.7),
+    gives_up("a long time in a field", response({"retry_after": 120}, 520), INTERNAL),
     gives_up("a long time in the message", status(429, "Try again in 2m0.5s."), "RateLimitError"),
     *(
         again(f"Retry-After {value}", status(503, Retry_After=value))

@@ -175,6 +175,21 @@ async def test_an_error_has_all_headers_of_its_response(model, ernie_server, fai
     assert traced[0]["headers"] == response.headers
 
 
+async def test_rate_limits_are_reported_whatever_comes_before_their_names(
+    model, ernie_server, mode
+):
+    """Azure's and OpenAI's behind LiteLLM, ModelScope's, Anthropic's, and the ones of the RFC."""
+    limits = {
+        "x-ratelimit-remaining-tokens": "5",
+        "llm_provider-x-ratelimit-remaining-requests": "6",
+        "modelscope-ratelimit-model-requests-remaining": "7",
+        "anthropic-ratelimit-tokens-remaining": "8",
+        "ratelimit-reset": "9",
+    }
+    ernie_server.reply("Hello", headers=limits)
+    assert (await ask(model(), "hi", mode)).response_metadata["rate_limits"] == limits
+
+
 # Gateways
 
 
@@ -231,8 +246,23 @@ async def test_a_litellm_proxy_s_price_counts_where_there_is_none_better(
         {"cost": 0.125},
         {"cost": {"request_cost": 0.1, "total_cost": 0.125}},
         {"estimated_cost": 0.125},
+        {"cost_usd_total": 0.125, "cost_usd_input": 0.1},
+        {
+            "cost": 0.025,
+            "is_byok": True,
+            "cost_details": {"upstream_inference_cost": 0.1},
+        },
+        {
+            "cost": 0.125,
+            "is_byok": False,
+            "cost_details": {"upstream_inference_cost": 0.1},
+        },
+        {"cost": 0.125, "is_byok": True, "cost_details": {"upstream_inference_cost": None}},
     ],
-    ids=["OpenRouter", "Perplexity", "DeepInfra"],
+    ids=[
+        *("OpenRouter", "Perplexity", "DeepInfra", "LLM Gateway"),
+        *("OpenRouter, own key", "OpenRouter, its key", "OpenRouter, own key without its price"),
+    ],
 )
 async def test_a_price_in_usage_counts_in_streams_too(model, ernie_server, mode, cost):
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, **cost}

@@ -46,9 +46,9 @@ def test_what_servers_send_is_understood(sample):
     assert (error.is_retryable, error.status_code) == (sample.retryable, sample.status)
     if sample.error == "ContextWindowExceededError":
         assert "max_tokens" in error.message
-        for status in (400, 413, 422, 500):
+        for status in (400, 413, 422, 500, 503):
             assert type(from_body(status, body)) is ContextWindowExceededError
-        assert type(from_body(503, body)) is InternalServerError
+        assert type(from_body(502, body)) is InternalServerError
     if not isinstance(body, dict):
         return
     error = error_in_payload(body, headers=dict(sample.headers))  # inside a 200 or an event
@@ -162,6 +162,25 @@ def test_retry_after_is_read_in_each_form(monkeypatch, headers, seconds):
 def test_a_message_says_how_long_to_wait_where_no_header_does(words, seconds):
     assert from_body(429, {"message": words}).retry_after == seconds
     assert from_body(429, {"message": words}, {"retry-after": "3"}).retry_after == 3.0
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        ({"title": "Error 1015", "status": 429, "retryable": True, "retry_after": 30}, 30.0),
+        ({"error": {"message": "Slow down", "retry_after": 1.5}}, 1.5),
+        ({"message": "Try again in 9 s", "retryAfter": 7}, 7.0),
+        ([{"error": {"details": [{"@type": "RetryInfo", "retryDelay": "45.8379s"}]}}], 45.8379),
+        ({"error": {"metadata": {"raw": '{"error": {"retryDelay": "38s"}}'}}}, 38.0),
+        ({"error": {"retry_after": None}}, None),
+        ({"error": {"retry_after_ms": 1200, "retry_after": "2026-01-01"}}, None),
+        ({"retry_after": -1}, None),
+    ],
+    ids=["Cloudflare", "nested", "camel case", "Gemini", "OpenRouter", "null", "other units", "-1"],
+)
+def test_a_field_says_how_long_to_wait_where_no_header_does(body, seconds):
+    assert from_body(429, body).retry_after == seconds
+    assert from_body(503, body, {"retry-after": "3"}).retry_after == 3.0
 
 
 def test_the_server_can_forbid_a_retry():
