@@ -61,7 +61,7 @@ def map_subschemas(
 def property_names(schema: Schema) -> set[str]:
     """Return the names of the properties that a schema lists, also in its unions and `allOf`."""
     names, parts = set[str](), [schema]
-    for part in parts:  # grows while it is iterated
+    for part in parts:  # to which those within are added
         names.update(part.get("properties") or ())
         within = [*chain.from_iterable(part.get(key) or () for key in ("allOf", *_UNIONS))]
         if "$ref" in part:

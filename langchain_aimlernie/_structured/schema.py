@@ -102,7 +102,7 @@ class OutputSchema:
         """
         has_more = self.output is dict and not _MORE_PROPERTIES.isdisjoint(self.definition)
         if not has_more and self.definition.get("additionalProperties", False) is False:
-            value = self._unwrapped(value)  # else unknown keys may be properties
+            value = self._unwrapped(value)  # else its keys may be meant, though none is known
         try:
             return self.convert(value)
         except ValueError:
