@@ -67,7 +67,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
     async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
         decoder = _StreamDecoder(self)
         async for message in input:
-            await load_jsonschema()  # while the server goes on
+            await load_jsonschema()  # while the server continues
             for output in decoder.feed(message):
                 yield output
         for output in decoder.close():
@@ -272,8 +272,8 @@ class _StreamDecoder:
             expected = expected or ("object" if "properties" in target.definition else kind)
             return value if kind in expected else None
         validate = target.convert
-        # `validate` may take milliseconds for a large value. Only after each tenth of the text, its
-        # calls take as long as about ten of the whole value.
+        # `validate` may take milliseconds for a large value. Its calls, each after the text has
+        # grown by a tenth, take together as long as about ten for the whole value.
         if self._length >= self._next_validation:
             self._next_validation = self._length * 11 // 10
             validate = target.validate
