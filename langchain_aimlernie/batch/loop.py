@@ -95,7 +95,7 @@ class RunLoop:
 
     def _on_interrupt(self) -> None:
         if self.report.stopped == "interrupt":
-            for task in self._rows:
+            for task in self._rows | self._idle:
                 task.cancel()
         self._stop("interrupt")
 
@@ -153,6 +153,8 @@ class RunLoop:
             self._parse_again()
             async with contextlib.aclosing(_each(rows)) as items:
                 async for item in items:
+                    if self._is_stopping:
+                        return  # the source took no notice of its cancellation
                     row = self.caller.read(item, self._count)
                     self._count += 1
                     past = self.journal.read(row)
@@ -223,7 +225,9 @@ class RunLoop:
                 await asyncio.sleep(delay)
                 await self._turn(job)
                 self._idle.discard(task)
-        except Exception as error:  # noqa: BLE001  of the output, or of the caller's `on_progress`
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  of the output, or of the caller's code
             self._fail(error)
         finally:
             self._rows.discard(task)
@@ -300,11 +304,12 @@ class RunLoop:
 
     def _stop(self, reason: Literal["budget", "credits", "interrupt"] | None = None) -> None:
         """Start nothing new."""
-        self._is_stopping = True
         if reason == "interrupt" or self.report.stopped is None:
             self.report.stopped = reason
-        for task in self._idle:
-            task.cancel()
+        if not self._is_stopping:  # the source may be closing what it has opened
+            for task in self._idle:
+                task.cancel()
+        self._is_stopping = True
 
     def _fail(self, error: BaseException) -> None:
         self._fatal = self._fatal or error

@@ -556,6 +556,37 @@ def test_a_call_that_cancels_itself_is_a_failed_row(job):
     assert job.errors[0]["error"]["message"] == "The call cancelled itself."
 
 
+async def test_a_source_that_ignores_its_cancellation_is_not_read_on(job):
+    job.server.fail(401)
+
+    async def rows():
+        yield "first"
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        yield "second"
+
+    with pytest.raises(AuthenticationError):
+        await asyncio.wait_for(job.batch().arun(rows()), 20)
+    assert len(job.sent) == 1
+
+
+@pytest.mark.parametrize("kind", [LookupError, SystemExit])
+def test_a_source_closes_undisturbed_though_many_calls_end_the_run(job, kind):
+    has_closed = []
+
+    async def rows():
+        try:
+            for row in prompts(8):
+                yield row
+            await asyncio.Event().wait()
+        finally:
+            has_closed.append(await asyncio.to_thread(wait_until, lambda: len(job.lines) == 8))
+
+    with pytest.raises(kind, match="no screen"):
+        job.batch(on_progress=lambda _: no_screen(kind)).run(rows())
+    assert has_closed == [True]
+
+
 @pytest.mark.slow
 def test_results_come_in_the_order_of_the_input(job):
     async def work(row):
@@ -1012,6 +1043,14 @@ def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
     assert (len(job.lines), job.errors) == (2, [])
 
 
+async def closing_forever(rows):
+    try:
+        for row in rows:
+            yield row
+    finally:
+        await asyncio.Event().wait()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(
@@ -1046,9 +1085,10 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, t
 
     job.server.on_request = respond
     run = job.batch()
+    rows = {1: iter, 2: closing_forever}[times](prompts(30))
 
     async def cell():
-        run.run(prompts(30))
+        run.run(rows)
 
     def begin():
         if place == "cell":  # of a notebook, whose loop leaves signals alone
@@ -1057,7 +1097,7 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, t
         elif place == "asyncio.run":
             asyncio.run(cell())
         else:
-            run.run(prompts(30))
+            run.run(rows)
 
     with pytest.raises(KeyboardInterrupt):
         begin()
@@ -1071,10 +1111,12 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, t
     assert "run again to continue" in str(run.report)
 
 
-def test_an_error_of_the_callers_progress_ends_the_run(job):
-    def fail(_):
-        raise LookupError("no screen")
+def no_screen(kind):
+    raise kind("no screen")
 
-    with pytest.raises(LookupError, match="no screen"):
-        job.batch(on_progress=fail).run(prompts(20))
+
+@pytest.mark.parametrize("kind", [LookupError, SystemExit])
+def test_an_error_of_the_callers_progress_ends_the_run(job, kind):
+    with pytest.raises(kind, match="no screen"):
+        job.batch(on_progress=lambda _: no_screen(kind)).run(prompts(20))
     assert len(job.lines) == len(job.sent) < 20
