@@ -149,6 +149,7 @@ class RunLoop:
     ) -> None:
         """Read the input, and start the rows that are to be run as soon as each may be sent."""
         try:
+            await asyncio.sleep(0)  # until `_idle` has this task, also where tasks start eagerly
             self._check_all(rows)
             self._parse_again()
             async with contextlib.aclosing(_each(rows)) as items:

@@ -587,6 +587,15 @@ def test_a_source_closes_undisturbed_though_many_calls_end_the_run(job, kind):
     assert has_closed == [True]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs tasks that start eagerly")
+async def test_tasks_may_start_eagerly(job):
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    for limit, stopped in ((None, None), (0, "budget")):
+        run = job.batch(limit_usd=limit)
+        report = await asyncio.wait_for(run.arun(prompts(20 if limit is None else 30)), 20)
+        assert (len(job.lines), report.stopped) == (20, stopped)
+
+
 @pytest.mark.slow
 def test_results_come_in_the_order_of_the_input(job):
     async def work(row):
