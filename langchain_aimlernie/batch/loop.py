@@ -38,7 +38,7 @@ from langchain_aimlernie.errors import (
     PermissionDeniedError,
     RateLimitError,
 )
-from langchain_aimlernie.spend.amounts import CREDITS_PER_USD, ZERO, parse_amount
+from langchain_aimlernie.spend.amounts import CREDITS_PER_USD, ZERO
 
 if TYPE_CHECKING:
     from langchain_aimlernie.batch.run import BatchReport
@@ -136,12 +136,12 @@ class RunLoop:
                 run, _, call = (entry.client_request_id or "").partition(":")
                 if run.startswith(self.journal.digest):
                     lost[call[:16]] += entry.cost.credits or 0
-            for line in map(json.loads, self.journal.lines()):
-                facts = line["aimlernie"]
-                if (key := facts["key"][:16]) in lost:
-                    lost[key] -= parse_amount(facts.get("credits")) or 0
             # An output on another machine may have the same path, and so the same digest.
-            total = sum(max(ZERO, lost[key]) for key in self.journal.row_keys() if key in lost)
+            saved: dict[str, Decimal] = defaultdict(Decimal)  # of rows of this one
+            for key, amount in self.journal.credits():
+                if key in lost:
+                    saved[key] += amount
+            total = sum(max(ZERO, lost[key] - amount) for key, amount in saved.items())
             self.report.unsaved_usd = Decimal(total) / CREDITS_PER_USD
 
     async def _read_all(
@@ -197,8 +197,7 @@ class RunLoop:
             job.tokens = self.caller.tokens(job.row)[0]
         await self._places.acquire()
         await self._turn(job)
-        task = self._tasks.create_task(self._run_row(job))
-        self._rows.add(task)
+        self._rows.add(self._tasks.create_task(self._run_row(job)))
 
     async def _turn(self, job: Job) -> None:
         """Wait until the row may be sent, and count it as in flight."""
