@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.exceptions import ModelAuthenticationError, ModelRateLimitError
 
 from langchain_aimlernie._http.retry import FailureKind, RetryState, classify
 from langchain_aimlernie._settings.values import is_default_host
@@ -27,16 +28,15 @@ from langchain_aimlernie.batch.lines import (
     Job,
     RetryFailed,
     from_completion,
+    status_of,
     to_json,
 )
 from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.errors import (
     AimlErnieError,
-    AuthenticationError,
     BudgetExceededError,
     InsufficientCreditsError,
     PermissionDeniedError,
-    RateLimitError,
 )
 from langchain_aimlernie.spend.amounts import CREDITS_PER_USD, ZERO
 
@@ -274,11 +274,11 @@ class RunLoop:
         if self._is_over_budget:
             job.attempts -= 1  # it was not sent
             return 0.0
-        is_used_up = isinstance(error, RateLimitError) and not error.is_retryable
+        is_used_up = isinstance(error, ModelRateLimitError) and not _may_pass(error)
         if is_used_up or isinstance(error, InsufficientCreditsError):
             self._stop("credits")
             return None
-        if isinstance(error, AuthenticationError | PermissionDeniedError):
+        if isinstance(error, ModelAuthenticationError | PermissionDeniedError):
             self._fail(error)
             return None
         if _is_busy(error) and time.monotonic() - self._last_success < _PATIENCE:
@@ -318,10 +318,13 @@ class RunLoop:
 
 def _is_busy(error: Exception) -> bool:
     """Return whether the server has rejected the call because it has too much to do."""
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    is_rejection = status in (429, 503) or isinstance(error, RateLimitError)
-    return is_rejection and bool(getattr(error, "is_retryable", True))
+    is_rejection = status_of(error) in (429, 503) or isinstance(error, ModelRateLimitError)
+    return is_rejection and _may_pass(error)
+
+
+def _may_pass(error: Exception) -> bool:
+    is_used_up = getattr(error, "code", None) == "insufficient_quota"  # OpenAI's: no credits
+    return not is_used_up and bool(getattr(error, "is_retryable", True))
 
 
 async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:

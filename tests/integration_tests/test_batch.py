@@ -14,9 +14,11 @@ import threading
 import time
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
+from langchain_core.exceptions import ModelAuthenticationError, OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
@@ -487,7 +489,7 @@ def test_the_pace_of_a_chain_follows_the_errors_that_it_raises(job):
     report = BatchRun(RunnableLambda(busy), job.out).run([{"n": n} for n in range(5)])
     assert (report.succeeded, report.failed) == (4, 1)
     assert job.lines[0]["response"]["body"]["output"]["not"] is None
-    assert job.errors[0]["error"] == {"code": "ConnectionError", "message": "gone"}
+    assert job.errors[0]["error"] == {"code": "connection_error", "message": "gone"}
 
 
 def test_a_run_continues_where_the_last_one_stopped(job):
@@ -503,6 +505,48 @@ def test_a_run_continues_where_the_last_one_stopped(job):
     assert report.total_usd == usd(job.lines)
     assert run.run(prompts(8)).exit_code == 0
     assert len(job.sent) == len(job.lines) == 8
+
+
+async def test_errors_of_another_packages_model_mean_what_ours_mean(job):
+    ours, settings = job.model(), {"timeout": 20, "max_retries": 0}  # a client of this test's own
+    llm = ChatOpenAI(
+        base_url=ours.base_url, api_key=ours.api_key, model=ours.model_name, **settings
+    )
+    run = BatchRun(llm, job.out, max_in_flight=1)
+    job.server.reply(Reply(status=429, body={"error": {"code": "insufficient_quota"}}))
+    assert (await run.arun(prompts(2))).stopped == "credits"
+    job.server.reply(Reply(status=401, body={}))
+    with pytest.raises(ModelAuthenticationError):
+        await run.arun(prompts(2))
+    assert (job.errors, len(job.sent)) == ([], 2)
+    job.server.reply(Reply(fault=Fault("drop")))
+    assert (await run.arun(prompts(2))).succeeded == 1
+    assert job.errors[0]["error"]["code"] == "connection_error"
+
+
+class ServiceError(Exception):
+    """Has the response of a service, as those of httpx and requests do."""
+
+    response = SimpleNamespace(status_code=500)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "is_transient"),
+    [
+        (TimeoutError(), "timeout", True),
+        (ConnectionResetError(), "connection_error", True),
+        (ServiceError(), None, True),
+        (OutputParserException("no JSON"), "output_parsing_failed", False),
+    ],
+)
+def test_an_error_within_a_chain_has_a_standard_code(job, error, code, is_transient):
+    def fail(_):
+        raise error
+
+    run = BatchRun(RunnableLambda(fail), job.out, retry_failed="transient")
+    assert run.run(["x"]).failed == 1
+    assert (job.errors[0]["error"] or {}).get("code") == code
+    assert run.estimate(["x"]).rows == is_transient
 
 
 class Odd:
