@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from langchain_core.exceptions import ModelAuthenticationError, OutputParserException
@@ -206,6 +207,11 @@ def test_a_row_may_be_another_one_when_the_input_is_read_again(job):
 
     assert job.batch().run(Rows()).succeeded == 1
     assert job.sent[0].body["messages"][0]["content"] == "two"
+
+
+def test_messages_may_be_an_array(job):
+    """As pandas reads a list from Parquet."""
+    assert job.batch().run([{"messages": np.array([HI])}]).succeeded == 1
 
 
 def test_an_async_source_is_read_as_it_comes(job):
