@@ -166,8 +166,6 @@ class RunLoop:
                     else:
                         self.report.skipped += past.state == "done"
             self.report.rows = self._count
-        except asyncio.CancelledError:
-            raise
         except BaseException as error:  # noqa: BLE001  raised when what is in flight is saved
             self._fail(error)
 
@@ -225,8 +223,6 @@ class RunLoop:
                 await asyncio.sleep(delay)
                 await self._turn(job)
                 self._idle.discard(task)
-        except asyncio.CancelledError:
-            raise
         except BaseException as error:  # noqa: BLE001  of the output, or of the caller's code
             self._fail(error)
         finally:
@@ -283,8 +279,9 @@ class RunLoop:
             return None
         if _is_busy(error) and time.monotonic() - self._last_success < _PATIENCE:
             job.rejections += 1
-            retry_after = getattr(error, "retry_after", None)
-            return self.pace.rejected(window, job.rejections, retry_after)
+            retry_after = getattr(error, "retry_after", None)  # of another package: of any type
+            seconds = retry_after if isinstance(retry_after, int | float) else None
+            return self.pace.rejected(window, job.rejections, seconds)
         delay = None
         if isinstance(error, AimlErnieError):
             if classify(error) is FailureKind.MAYBE_PROCESSED:
@@ -312,6 +309,12 @@ class RunLoop:
         self._is_stopping = True
 
     def _fail(self, error: BaseException) -> None:
+        """Start nothing new, and raise the error when what is in flight is saved."""
+        if isinstance(error, asyncio.CancelledError):
+            task: Any = asyncio.current_task()
+            if task.cancelling():
+                raise error
+            error = RuntimeError("The source of the rows, or on_progress, cancelled itself.")
         self._fatal = self._fatal or error
         self._stop()
 

@@ -230,16 +230,22 @@ async def test_run_works_while_a_loop_runs(job):
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(job, is_async):
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [(RuntimeError("the database is gone"), "the database"), (asyncio.CancelledError(), "itself")],
+)
+def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(
+    job, error, problem, is_async
+):
     def rows():
         yield from prompts(4)
-        raise RuntimeError("the database is gone")
+        raise error
 
     async def arows():
         for row in rows():
             yield row
 
-    with pytest.raises(RuntimeError, match="the database"):
+    with pytest.raises(RuntimeError, match=problem):
         job.batch().run(arows() if is_async else rows())
     assert len(job.lines) == len(job.sent) == 4
 
@@ -481,6 +487,7 @@ def test_a_wrapped_model_takes_rows_of_every_format(job, kind):
 def test_the_pace_of_a_chain_follows_the_errors_that_it_raises(job):
     class BusyError(Exception):
         status_code = 429
+        retry_after = "soon"
 
     tries = []
 
