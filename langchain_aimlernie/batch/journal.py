@@ -16,6 +16,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -86,11 +87,12 @@ class Journal:
         self.digest = hashlib.sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:8]
         self.usd = Decimal(0)
         self.started: float | None = None
-        self._lock: Any = None
+        self._resources = contextlib.ExitStack()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
+        self._resources.callback(self._database.close)
         self._database.execute(_TABLE)
         self._pass = 1
-        self._files: dict[Path, int] = {}
+        self._files: dict[Path, FileIO] = {}
         self._ends: dict[Path, int] = {}  # of the last complete line
         self._unsaved: list[tuple[Path, Mapping[str, Any]]] = []
 
@@ -110,21 +112,16 @@ class Journal:
     def open(self) -> None:
         """Lock the output against other runs, read it, and open it for writing."""
         self.out.parent.stat()
-        self._lock = _lock(self.out)
+        self._resources.enter_context(_lock(self.out))
         self.load()
         for path, end in self._ends.items():
-            self._files[path] = _open(path)
-            os.ftruncate(self._files[path], end)
+            file = self._files[path] = FileIO(path, "a")
+            self._resources.callback(_close, file)
+            file.truncate(end)
 
     def close(self) -> None:
         """Undo `open` and `load`."""
-        for descriptor in self._files.values():
-            with contextlib.suppress(OSError):
-                os.fsync(descriptor)
-            os.close(descriptor)
-        self._database.close()
-        if self._lock is not None:
-            self._lock.release()
+        self._resources.close()
 
     def read(self, row: Row) -> Past:
         """Return what is known of the next row of the input.
@@ -189,13 +186,13 @@ class Journal:
 
     def _write(self, path: Path, line: Mapping[str, Any]) -> None:
         """Write all of a line, or nothing."""
-        descriptor, at, data = self._files[path], self._ends[path], encode_line(line)
+        file, at, data = self._files[path], self._ends[path], encode_line(line)
+        rest = data
         try:
-            written = os.write(descriptor, data)
-            while written < len(data):  # a signal, or a disk that is nearly full
-                written += os.write(descriptor, data[written:])
+            while rest:  # more than once after a signal, or on a disk that is nearly full
+                rest = rest[file.write(rest) :]
         except OSError as error:
-            os.ftruncate(descriptor, at)
+            file.truncate(at)
             error.filename = str(path)
             raise
         self._note(path, line, at)
@@ -228,8 +225,8 @@ class Journal:
         """Write what is in the operating system's buffers to the disk, again and again."""
         while True:
             await asyncio.sleep(_FSYNC_SECONDS)
-            for descriptor in self._files.values():
-                await asyncio.to_thread(os.fsync, descriptor)
+            for file in self._files.values():
+                await asyncio.to_thread(os.fsync, file.fileno())
 
     def drop_solved_errors(self) -> int:
         """Keep the last error of each row that has not succeeded since; return their number."""
@@ -245,7 +242,7 @@ class Journal:
         except OSError:  # a full disk: the lines that are solved may stay until the next run
             fresh.unlink(missing_ok=True)
             return len(lengths)
-        os.close(self._files.pop(self.errors))
+        self._files.pop(self.errors).close()
         fresh.replace(self.errors)
         return len(lengths)
 
@@ -302,17 +299,16 @@ def _lock(out: Path) -> Any:
     except ImportError:
         raise ImportError('Batches need: pip install "langchain-aimlernie[batch]"') from None
 
-    lock = FileLock(f"{os.path.realpath(out)}.lock")  # a link is the same output
-    try:
-        lock.acquire(timeout=0)
+    try:  # a link is the same output
+        return FileLock(f"{os.path.realpath(out)}.lock").acquire(timeout=0)
     except Timeout:
         raise BatchError(f"{out} is in use by another run.") from None
-    return lock
 
 
-def _open(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags, 0o666)
+def _close(file: FileIO) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the latter if it is closed already
+        os.fsync(file.fileno())
+    file.close()
 
 
 def _storable(text: str) -> bytes:

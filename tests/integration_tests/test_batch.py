@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from decimal import Decimal
+from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -1055,15 +1056,15 @@ def full_disk(failures):
     """A disk that takes two rows more, and then refuses so many."""
     full = OSError(errno.ENOSPC, "No space left on device")
     outcomes = iter([None, None, *[full] * failures])
-    write = os.write
 
-    def limited(descriptor, data):
-        if data.startswith(b'{"id": "batch_req') and (error := next(outcomes, None)):
-            raise error
-        return write(descriptor, data)
+    class FullDisk(FileIO):
+        def write(self, data):
+            if error := next(outcomes, None):
+                raise error
+            return super().write(data)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "write", limited)
+        patch.setattr("langchain_aimlernie.batch.journal.FileIO", FullDisk)
         yield
 
 
