@@ -1,4 +1,4 @@
-"""How the runnable of a batch is called for a row: a chat model of ours, or anything else."""
+"""Calls the runnable of a batch for each row: a `ChatAimlErnie`, or any other runnable."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from langchain_aimlernie.spend.prices import cost_of_tokens
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
 
-_OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "method", "strict", "retry")
-"""Parameters that structured output takes, and would drop if they were bound."""
+_STRUCTURED_KWARGS = ("tools", "tool_choice", "parallel_tool_calls", "method", "strict", "retry")
+"""Parameters of `with_structured_output`, which drops them if they are bound."""
 
 _request_id: ContextVar[str] = ContextVar("aimlernie_batch_request_id")
 
 
 class Outcome(NamedTuple):
-    """What a call has returned; with a schema, also its object, or why there is none."""
+    """The result of a call; with a schema, also the object, or the error."""
 
     output: Any
     spend: Spend
@@ -54,9 +54,9 @@ class Caller:
     """Calls the runnable of a batch, which retries by itself and has no known price.
 
     Attributes:
-        model: The chat model of ours, if it is one: its provider may have a log of the calls.
-        schema: What its completions must match.
-        max_retries: How often the batch may retry a failed call; 0 if the runnable does so.
+        model: The `ChatAimlErnie`, if it is one: its provider may have a log of the calls.
+        schema: The schema of its completions.
+        max_retries: Maximum number of retries by the batch; 0 if the runnable retries.
     """
 
     model: ChatAimlErnie | None = None
@@ -68,7 +68,7 @@ class Caller:
         self._is_model = is_model
 
     def read(self, item: object, number: int) -> Row:
-        """Return the row that `item` is; `number` is its place in the input, from 0."""
+        """Parse an item of the input; `number` is its index, from 0."""
         return read_row(item, number, {} if self._is_model else None)
 
     async def call(
@@ -82,32 +82,32 @@ class Caller:
         return Outcome(output, spend.total)
 
     def parse(self, message: AIMessage) -> Any:
-        """Return the object of a message; a `ValueError` says that there is none."""
+        """Return the object of a message, or raise a ValueError."""
         if self.schema is None:
             raise ValueError("There is no schema.")
         by_call = bool(message.tool_calls)
         return StructuredOutputParser(target=self.schema, by_call=by_call).read(message)
 
     def tokens(self, row: Row) -> tuple[int, int]:
-        """Return about how many tokens the prompt and the completion of a row have."""
+        """Return estimates of the prompt and completion tokens of a row."""
         return 0, 0
 
     def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
-        """Return what they cost in US dollars; `None` if the prices are not known."""
+        """Return the price of these tokens in US dollars; `None` if it is not known."""
         return None
 
 
 def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
-    """Return what calls `runnable`.
+    """Return the caller for a runnable.
 
     Raises:
-        TypeError: It is neither a runnable nor what LangChain makes one of.
-        ValueError: A schema that does not go with it.
+        TypeError: It is not a runnable, and LangChain cannot convert it to one.
+        ValueError: The runnable cannot have a schema.
     """
     kwargs: dict[str, Any] = {}
     config = RunnableConfig()
     model = runnable = coerce_to_runnable(runnable)
-    has_retries = False  # or fallbacks, of its own
+    has_retries = False  # or fallbacks
     while isinstance(model, RunnableBindingBase | RunnableWithFallbacks | DynamicRunnable):
         if isinstance(model, DynamicRunnable):
             model, config = model.prepare(config)
@@ -128,7 +128,7 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
 
 
 class _ModelCaller(Caller):
-    """Calls a chat model of ours with the parameters of each row."""
+    """Calls a `ChatAimlErnie` with the parameters of each row."""
 
     _has_prices = False
 
@@ -141,22 +141,22 @@ class _ModelCaller(Caller):
         self.model = self._model = model.model_copy(
             update={"max_retries": 0, "client_request_id": _request_id.get}
         )
-        if schema is not None and (problem := _of_schema_itself(kwargs)):
+        if schema is not None and (problem := _schema_conflict(kwargs)):
             raise ValueError(problem)
-        own = ("max_retries", "client_request_id")
-        self._kwargs = {name: value for name, value in kwargs.items() if name not in own}
+        replaced = ("max_retries", "client_request_id")
+        self._kwargs = {name: value for name, value in kwargs.items() if name not in replaced}
         self._config = config
         self._schema = schema
         self.schema = None if schema is None else parse_schema(schema)
         self._latest: tuple[dict[str, Any], Runnable[Any, Any]] | None = None
         settings = {**model.request_params(), **model.model_kwargs, **(model.extra_body or {})}
-        own_schema = {} if self.schema is None else {"schema": self.schema.definition}
-        self._settings = {"model": model.model_name, **settings, **self._kwargs, **own_schema}
+        definition = {} if self.schema is None else {"schema": self.schema.definition}
+        self._settings = {"model": model.model_name, **settings, **self._kwargs, **definition}
 
     @override
     def read(self, item: object, number: int) -> Row:
         row = read_row(item, number, self._settings)
-        if self._schema is not None and (problem := _of_schema_itself(row.params)):
+        if self._schema is not None and (problem := _schema_conflict(row.params)):
             raise BatchError(f"Row {number + 1}: {problem}")
         return row
 
@@ -167,7 +167,7 @@ class _ModelCaller(Caller):
         _request_id.set(request_id)
         messages = convert_to_messages(row.input)
         kwargs = {**self._kwargs, **row.params}
-        spend = SpendTracker(unpriced="ignore")  # of each call, as `retry` makes another
+        spend = SpendTracker(unpriced="ignore")  # also of the calls that `retry` makes
         config = merge_configs(self._config, {"callbacks": [spend, *callbacks]})
         if self.schema is None:
             message = await self._model.ainvoke(messages, config, **kwargs)
@@ -176,9 +176,9 @@ class _ModelCaller(Caller):
         return Outcome(output["raw"], spend.total, output["parsed"], output["parsing_error"])
 
     def _structured(self, kwargs: dict[str, Any]) -> Runnable[Any, Any]:
-        """Return the model with the schema; most rows have the parameters of the one before."""
+        """Return the model with the schema; most rows have the parameters of the previous one."""
         if self._latest is None or self._latest[0] != kwargs:
-            options = {name: kwargs[name] for name in _OF_SCHEMA if name in kwargs}
+            options = {name: kwargs[name] for name in _STRUCTURED_KWARGS if name in kwargs}
             bound: Any = self._model.bind(**{n: v for n, v in kwargs.items() if n not in options})
             model = bound.with_structured_output(self._schema, include_raw=True, **options)
             self._latest = kwargs, model
@@ -191,8 +191,8 @@ class _ModelCaller(Caller):
         prompt = count_message_tokens(
             convert_to_messages(row.input), tools if isinstance(tools, list) else None
         )
-        most = params.get("max_tokens") or params.get("max_completion_tokens")
-        return prompt, most if isinstance(most, int) else _ASSUMED_OUTPUT
+        limit = params.get("max_tokens") or params.get("max_completion_tokens")
+        return prompt, limit if isinstance(limit, int) else _ASSUMED_OUTPUT
 
     @override
     def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
@@ -207,7 +207,7 @@ class _ModelCaller(Caller):
             return None
 
 
-def _of_schema_itself(params: Mapping[str, Any]) -> str | None:
-    """Return why a call with these parameters cannot have a schema, or `None`."""
+def _schema_conflict(params: Mapping[str, Any]) -> str | None:
+    """Return the error message if a call with these parameters cannot have a schema."""
     names = [each for each in ("include_raw", "response_format", "schema") if params.get(each)]
     return f"{', '.join(names)} cannot be set beside schema=." if names else None
