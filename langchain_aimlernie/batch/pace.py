@@ -1,7 +1,7 @@
-"""How fast rows are sent: a limit of calls in flight that finds the server's own, and two rates.
+"""Pace a batch: adapt the number of calls in flight to the server, and limit two rates.
 
-The API states no limits in its responses. The number of calls in flight is found as TCP finds its
-window: it doubles with each window of calls without a rejection until the first rejection (429 or
+The API states no limits in its responses. The number of calls in flight is adapted like TCP's
+window: it doubles after each window of calls without a rejection until the first rejection (429 or
 503), then grows by one; a rejection halves it, once for all calls that were in flight together.
 """
 
@@ -12,20 +12,20 @@ import time
 
 _START = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 16.0
-"""Seconds without any call after a rejection of the only call in flight, doubling."""
+"""Seconds without any call after a rejection of the only call in flight; doubled each time."""
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
-"""Seconds that a rejected row waits while others are sent, doubling."""
+"""Seconds that a rejected row waits while others are sent; doubled each time."""
 
 
 class Pace:
     """Decides when the next call may be sent.
 
     Attributes:
-        max_in_flight: Most calls in flight.
-        limit: Calls that may be in flight now.
-        window: Number of halvings so far. A call is told its value when it is sent.
-        counts_tokens: Whether there is a limit of tokens.
+        max_in_flight: Maximum number of calls in flight.
+        limit: Number of calls that may be in flight now.
+        window: Number of halvings so far.
+        counts_tokens: Whether the rate of tokens is limited.
     """
 
     def __init__(self, max_in_flight: int, rpm: float | None, tpm: float | None) -> None:
@@ -56,11 +56,11 @@ class Pace:
         self._next_token = max(now, self._next_token) + tokens * self._seconds_per_token
 
     def correct(self, more_tokens: int) -> None:
-        """Count the tokens that a call used beyond those that `start` was told."""
+        """Count the tokens that a call used beyond those passed to `start`."""
         self._next_token += more_tokens * self._seconds_per_token
 
     def accepted(self) -> None:
-        """Note that the server has accepted a call: after a window of them the limit grows."""
+        """Note that the server accepted a call: after a window of them, the limit grows."""
         self._pause = _FIRST_PAUSE
         self._completed += 1
         if self._completed >= self.limit:
@@ -71,8 +71,8 @@ class Pace:
     def rejected(self, window: int, rejections: int, retry_after: float | None) -> float:
         """Note a rejection; return the seconds until the row may be sent again.
 
-        `window` had this value when the call was sent, the row has been rejected `rejections`
-        times, and the server asks to wait `retry_after` seconds.
+        `window` is the value when the call was sent, `rejections` the number of rejections of the
+        row, and `retry_after` the seconds that the server asks to wait.
         """
         now = time.monotonic()
         if retry_after:
