@@ -1,4 +1,4 @@
-"""Batches on Ray Data: what runs in each actor. Ray itself is not imported, nor a dependency."""
+"""Batches on Ray Data: the class that runs in each actor. Ray itself is not imported."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class RayBatch:
     `response_parsed` and `response_body` (JSON), `status_code` (0 without a response),
     `error_code` and `error_message` (empty for success), `usd` and `credits` (decimal numbers as
     text), `inference_id`, `client_request_id`, `input_tokens`, `output_tokens`. A row that fails
-    has an error; nothing is raised for it, nor for a budget that is spent or a key that is refused.
+    has an error; nothing is raised, not even if the budget is spent or the key is rejected.
 
-    Ray runs a batch again whose actor was killed. Each batch has its own file in `journal`, named
+    If an actor is killed, Ray runs its batch again. Each batch has its own file in `journal`, named
     after its content, so that only the calls that were in flight are paid for twice.
 
     Args:
         runnable: A `ChatAimlErnie` or another runnable, or a function that makes one in the actor.
         journal: A directory that all actors can write to, one for each job.
-        actors: The number of actors, at least 1: budget, rates and calls in flight are those of
-            the whole job, and each actor has its share.
+        actors: Number of actors, at least 1. Budget, rates and calls in flight are limits of the
+            whole job, of which each actor has its share.
         template: The prompt, with the names of columns in braces; by default, the column `prompt`.
         system: The system message.
         schema: As for `BatchRun`.
@@ -101,18 +101,18 @@ class RayBatch:
         columns = {name: [*values] for name, values in batch.items()}
         count = len(next(iter(columns.values()), ()))
         try:
-            rows = [row for place in range(count) if (row := self._row(columns, place))]
+            rows = [row for index in range(count) if (row := self._row(columns, index))]
             found, problem = self._run_rows(rows)
         except Exception as error:  # noqa: BLE001  Ray would run the batch again, and pay again
             found, problem = {}, error
         problem = problem or ValueError("A column of the prompt has no value in this row.")
-        results = [_result(found.get(str(place)), problem) for place in range(count)]
+        results = [_result(found.get(str(index)), problem) for index in range(count)]
         added = {name: [result[name] for result in results] for name in _result(None, None)}
         return {**batch, **added}
 
-    def _row(self, columns: Mapping[str, list[Any]], place: int) -> dict[str, Any] | None:
-        """Return the row at this place; `None` if the prompt lacks a value: null, NaN, or blank."""
-        values = {name: _plain(columns[name][place]) for name in self._template.input_variables}
+    def _row(self, columns: Mapping[str, list[Any]], index: int) -> dict[str, Any] | None:
+        """Return the row at an index; `None` if a value of the prompt is null, NaN or blank."""
+        values = {name: _plain(columns[name][index]) for name in self._template.input_variables}
         if any(value is None or (value == value) is not True for value in values.values()):  # noqa: PLR0124
             return None  # the second is NaN and pandas' NA
         if values and is_blank(values.values()):
@@ -120,12 +120,12 @@ class RayBatch:
         messages = [{"role": "user", "content": self._template.template.format_map(values)}]
         if self._system is not None:
             messages.insert(0, {"role": "system", "content": self._system})
-        return {"custom_id": str(place), "messages": messages}
+        return {"custom_id": str(index), "messages": messages}
 
     def _run_rows(
         self, rows: Sequence[Mapping[str, Any]]
     ) -> tuple[dict[str, dict[str, Any]], Exception | None]:
-        """Return the lines of the rows by id, and why there are not all."""
+        """Return the lines of the rows by id, and the error if some are missing."""
         name = hashlib.sha256(key_of(rows).encode()).hexdigest()[:32]
         out = self._directory / f"{name}.jsonl"
         left = None if self._budget is None else max(Decimal(0), self._budget - self._spent)
@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 
 def _result(line: Mapping[str, Any] | None, problem: Exception | None) -> dict[str, Any]:
-    """Return the added columns of a row; those of which nothing is known are empty or 0."""
+    """Return the added columns of a row; unknown values are empty or 0."""
     if line is None:
         line = {"error": {"code": type(problem).__name__, "message": str(problem)}}
     response, facts = line.get("response") or {}, line.get("aimlernie") or {}
