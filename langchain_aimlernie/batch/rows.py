@@ -1,4 +1,4 @@
-"""The rows of a batch: the formats of the input, and the key that identifies a row's work."""
+"""The rows of a batch: the formats of the input, and the key that identifies a row's content."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from langchain_aimlernie._settings.fields import REQUEST_PARAMS, SHOWN, Settings
 
 
 class BatchError(ValueError):
-    """The run is refused: invalid or changed input, a duplicate, an output that is in use."""
+    """The run cannot start: invalid or changed input, a duplicate, an output that is in use."""
 
 
 _PATH = "/chat/completions"
 _MAX_FIELD = 2**31 - 1
-"""Characters of a field of CSV; the default of the module `csv` is 131,072."""
+"""Maximum length of a CSV field; the default of the module `csv` is 131,072."""
 
 _OPENAI_KEYS = {"custom_id", "method", "url", "body"}
-_NO_PARAMETERS = (
+_NOT_PER_ROW = (
     {"self", "input", "config", *RunnableConfig.__annotations__}
     | BaseChatModel.model_fields.keys()
     | Settings.model_fields.keys()
 ) - {*SHOWN, "model_kwargs", "extra_body"}
-"""What a row cannot set: where a call goes, its key, headers and clients, and what is the run's."""
+"""Settings of the model or the run, which a row cannot set: address, key, headers, clients."""
 
 _NOT_IN_KEY = Settings.model_fields.keys() - {
     *REQUEST_PARAMS,
     *("model_kwargs", "extra_body", "replay_reasoning", "on_unsupported_content"),
 }
-"""What does not change the response, such as a timeout."""
+"""Settings that do not change the response, such as a timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class Row:
 
     Attributes:
         custom_id: The caller's id, else the first 16 digits of `key`.
-        key: Hexadecimal SHA-256 of all that determines the response.
-        input: The input of the runnable; for a chat model, messages in the API's form.
+        key: Hexadecimal SHA-256 of everything that determines the response.
+        input: The input of the runnable; for a chat model, messages in the API's format.
         params: Parameters of this call.
-        number: Its place in the input, from 0.
+        number: Its index in the input, from 0.
     """
 
     custom_id: str
@@ -66,8 +66,8 @@ class Row:
 
 
 def check_input(rows: object) -> None:
-    """Raise a `BatchError` for what is one row, or has something else than rows as its items."""
-    is_table = hasattr(rows, "columns")  # the items of a data frame are names
+    """Raise a `BatchError` for a single row, or for an iterable of something other than rows."""
+    is_table = hasattr(rows, "columns")  # iterating a data frame yields column names
     if is_table or isinstance(rows, str | bytes | Mapping | Path):
         raise BatchError(
             "The input must be an iterable of rows, such as a list, a RowFile or "
@@ -76,9 +76,9 @@ def check_input(rows: object) -> None:
 
 
 def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = None) -> Row:
-    """Return the row that `item` is: a dict in one of the formats, a prompt, or messages.
+    """Parse an item of the input: a dict in one of the formats, a prompt, or messages.
 
-    `defaults` is for a chat model: what else determines its response, as far as it is known.
+    `defaults` are the known settings of a chat model; `None` for any other runnable.
     """
     custom_id: object = None
     if isinstance(item, Mapping):
@@ -99,13 +99,13 @@ def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = Non
         else:
             model_input, params = _read_call(item)
             key = _key_of_call({"messages": model_input, **defaults, **params})
-    except (TypeError, ValueError, RuntimeError) as error:  # the last: depth, or core's
+    except (TypeError, ValueError, RuntimeError) as error:  # the last: too deep, or core's
         raise BatchError(f"Row {number + 1}: {error}") from None
     return Row(custom_id or key[:16], key, model_input, params, number)
 
 
 def _key_of_call(fields: Mapping[str, Any]) -> str:
-    """Return the key of a call of a chat model; a ValueError if it gives more than is saved."""
+    """Return the key of a chat model's call, or raise a ValueError if `n` is not 1."""
     named = {OPTIONS.get(name, name): value for name, value in fields.items()}
     if named.get("n") not in (None, 1):
         raise ValueError(f"n must be 1: one choice of a row is saved; got {named['n']!r}.")
@@ -133,12 +133,12 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
     if ("messages" in body) == ("prompt" in body):
         raise ValueError('expected "messages", "prompt" or "body" with one of them.')
     for name in {*body}:  # some tools write each field of a request, most of them as null
-        if name in ("stream", "stream_options") or (body[name] is None and _is_refused(name)):
+        if name in ("stream", "stream_options") or (body[name] is None and _is_forbidden(name)):
             del body[name]
-    nested = body.get("model_kwargs")  # a model takes its own fields from there, too
+    nested = body.get("model_kwargs")  # it may contain settings of the model, too
     named = {*body, *(nested if isinstance(nested, Mapping) else ())}
-    if refused := sorted(filter(_is_refused, named)):
-        raise ValueError(f"a row cannot set {', '.join(refused)}; set it on the model instead.")
+    if forbidden := sorted(filter(_is_forbidden, named)):
+        raise ValueError(f"a row cannot set {', '.join(forbidden)}; set it on the model instead.")
     if "prompt" in body:
         prompt = body.pop("prompt")
         if not isinstance(prompt, str):
@@ -150,8 +150,8 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
     return _messages(messages), body
 
 
-def _is_refused(name: str) -> bool:
-    return OPTIONS.get(name, name) in _NO_PARAMETERS
+def _is_forbidden(name: str) -> bool:
+    return OPTIONS.get(name, name) in _NOT_PER_ROW
 
 
 def _body(item: object) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _openai_body(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _messages(messages: Sequence[Any]) -> list[Any]:
-    """Return messages in the API's form; LangChain's own are converted."""
+    """Return messages in the API's format, converted from LangChain's if necessary."""
     if all(isinstance(each, Mapping) and "role" in each for each in messages):
         return list(messages)
     listed: list[BaseMessage] = convert_to_messages(messages)
@@ -191,7 +191,7 @@ def _messages(messages: Sequence[Any]) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class RowFile:
-    """The rows of a file, read as they are needed, each time anew.
+    """The rows of a file, which is read again by each iteration.
 
     Args:
         path: A CSV file, if its name ends in `.csv`; else JSON Lines.
@@ -231,13 +231,13 @@ class RowFile:
             raise BatchError(f"template {template!r}: {error}") from None
         if Path(path).suffix.lower() == ".csv" and prompt is None:
             raise BatchError("A CSV file needs a template, such as 'Summarise: {text}'.")
-        for place, record in _records(Path(path)):
+        for number, record in _records(Path(path)):
             try:
                 row = _read(record)
                 row = row if prompt is None else _filled(prompt, row)
                 row = _with_system(row, system) if system else row
             except ValueError as error:
-                raise BatchError(f"{path}, line {place}: {error}") from None
+                raise BatchError(f"{path}, line {number}: {error}") from None
             yield row
 
 
@@ -253,7 +253,7 @@ def _records(path: Path) -> Iterator[tuple[int, str | dict[str, Any]]]:
                 yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
                 return
             csv.field_size_limit(_MAX_FIELD)
-            # `strict`: else a quote without its pair takes all that follows.
+            # `strict`: else an unclosed quote swallows all that follows.
             reader = csv.DictReader(file, strict=True)
             names = reader.fieldnames = next(filter(None, reader.reader), [])  # after blank lines
             if twice := sorted({name for name in names if names.count(name) > 1} - {""}):
@@ -284,12 +284,12 @@ def _read(record: str | dict[Any, Any]) -> dict[str, Any]:
 
 
 def is_blank(values: Iterable[object]) -> bool:
-    """Return whether nothing is said by what a row puts into a prompt, such as empty cells."""
+    """Return whether all values that a row puts into a prompt are blank, such as empty cells."""
     return not any(str(value).strip() for value in values)
 
 
 def _filled(prompt: PromptTemplate, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with the prompt that the columns make."""
+    """Return a row with the prompt, in which the columns are filled in."""
     needed = prompt.input_variables
     missing = [name for name in needed if row.get(name) is None]
     if is_blank(row.get(name) for name in needed):
@@ -299,14 +299,14 @@ def _filled(prompt: PromptTemplate, row: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"no value for {', '.join(missing)}; the names are {names:.200}.")
     try:
         text = prompt.template.format_map(row)  # a column may be "self"
-    except (ValueError, TypeError) as error:  # a format that the value lacks, or "{}"
+    except (ValueError, TypeError) as error:  # a format that the value does not support, or "{}"
         raise ValueError(f"template: {error}.") from None
     custom_id = row.get("custom_id")
     return {"prompt": text} | ({} if custom_id in (None, "") else {"custom_id": custom_id})
 
 
 def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
-    """Return a row with a system message, unless it has one; a ValueError without messages."""
+    """Return a row with a system message, or raise a ValueError if it has no messages."""
     if isinstance(row.get("body"), dict):
         return {**row, "body": _with_system(row["body"], system)}
     messages, rest = row.get("messages"), row
