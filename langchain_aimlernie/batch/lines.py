@@ -1,4 +1,4 @@
-"""A line of the output: the form of OpenAI's batch files, and one key more."""
+"""The lines of the output: OpenAI's format of batch files, with one more key."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from langchain_aimlernie.batch.rows import Row
 from langchain_aimlernie.errors import InvalidResponseError
 
 State = Literal["done", "failed", "transient"]
-"""What is known of a row: "transient" has failed, but may succeed when it is run again."""
+"""The state of a row: "transient" has failed, but may succeed if it is run again."""
 
 RetryFailed = Literal["none", "transient", "all"]
-"""Which of them are run again."""
+"""The failed rows to run again."""
 
 OUTPUT_PARSING_FAILED = "output_parsing_failed"
 _CODES = (
@@ -38,18 +38,18 @@ _TRANSIENT = ("timeout", "connection_error", "invalid_response", 408, 425, 429, 
 
 _OK, _MIN_ERROR = 200, 400
 _TO_ESCAPE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
-"""What some readers end lines at, and what UTF-8 lacks."""
+"""Characters that some readers treat as line ends, and surrogates, which UTF-8 cannot encode."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A row under way, and what is known of it; amounts are the sum over all attempts.
+    """A row that is being run; amounts are sums over all attempts.
 
     Attributes:
         retries: Its retries, without those after a rejection.
         usd: US dollars; `None` if no response stated a price.
-        tokens: Tokens of its prompt, estimated if there is a limit of them.
-        rejections: How often the server was too busy for it.
+        tokens: Estimated tokens of its prompt; 0 if their rate is not limited.
+        rejections: How often the server rejected it as too busy.
         client_request_id: The `X-Client-Request-Id` of the last attempt.
         inference_id: The id of the response in the provider's log.
         parsed: The object of the schema.
@@ -68,7 +68,7 @@ class Job:
     parsed: Any = None
 
     def add(self, outcome: Outcome) -> None:
-        """Add what a response states."""
+        """Add the price, the id and the object of a response."""
         spend = outcome.spend
         if spend.calls > spend.unpriced:
             self.usd = (self.usd or Decimal(0)) + spend.usd
@@ -79,7 +79,7 @@ class Job:
         self.parsed = outcome.parsed
 
     def line(self, output: object, error: Exception | None = None) -> dict[str, Any]:
-        """Return the line of the row: its output, or its error with the message that it is about.
+        """Return the line of the row, with its output, its error, or both.
 
         An HTTP error is a response, as in OpenAI's files; any other is an `error`.
         """
@@ -143,26 +143,26 @@ def is_paid(line: Mapping[str, Any]) -> bool:
 
 
 def encode_line(line: Mapping[str, Any]) -> bytes:
-    """Return a line as JSON in UTF-8, which ends at its newline for every reader."""
+    """Return a line as JSON in UTF-8, which every reader reads as one line."""
     text = json.dumps(line, ensure_ascii=False)
     return _TO_ESCAPE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
 
 
 def to_completion(message: AIMessage) -> dict[str, Any]:
-    """Return a message as a chat completion in the API's form."""
+    """Return a message as a chat completion in the API's format."""
     facts = message.response_metadata
-    wire: dict[str, Any] = {"role": "assistant", "content": None, **_to_openai(message)}
+    encoded: dict[str, Any] = {"role": "assistant", "content": None, **_to_openai(message)}
     for name in ("reasoning_content", "refusal"):
         if message.additional_kwargs.get(name):
-            wire[name] = message.additional_kwargs[name]
+            encoded[name] = message.additional_kwargs[name]
     for call in message.invalid_tool_calls:
         function = {"name": call["name"], "arguments": call["args"]}
-        wire.setdefault("tool_calls", []).append(
+        encoded.setdefault("tool_calls", []).append(
             {"id": call["id"], "type": "function", "function": function}
         )
     choice = {
         "index": 0,
-        "message": wire,
+        "message": encoded,
         "finish_reason": facts.get("finish_reason"),
         "logprobs": facts.get("logprobs"),
     }
@@ -192,14 +192,14 @@ def _to_openai(message: AIMessage) -> dict[str, Any]:
 
 
 def from_completion(body: Mapping[str, Any]) -> AIMessage:
-    """Return the message of a chat completion that `to_completion` has made."""
+    """Return the message of a chat completion from `to_completion`."""
     decoder = ResponseDecoder({}, model=str(body.get("model")))
     result = decoder.decode(json.dumps(body).encode())
     return cast("AIMessage", result.generations[0].message)
 
 
 def to_json(value: object) -> Any:
-    """Return a value as JSON; what has no form in JSON becomes its `str`."""
+    """Return a value as JSON; what JSON cannot represent becomes its `str`."""
     try:
         return to_jsonable_python(value, fallback=_text, inf_nan_mode="null")
     except Exception:  # noqa: BLE001  bytes, cycles, depth: the result is saved nevertheless
