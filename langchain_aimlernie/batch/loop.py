@@ -1,4 +1,4 @@
-"""The loop of a batch: what is sent when, and what becomes of each result."""
+"""The loop of a batch: sends each row when it may be sent, and saves or retries its result."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
     from langchain_aimlernie.batch.run import BatchReport
 
 _PATIENCE = 600.0
-"""Seconds without any success after which a row that is rejected again and again has failed."""
+"""Seconds without any success after which a row that is rejected again has failed."""
 
 _FOREVER = float("inf")
 _MAX_WAITING = 1_000
-"""Rows that wait for another attempt before no new ones are read."""
+"""Maximum number of rows that wait for another attempt; then no new ones are read."""
 
 _MAX_AT_ONCE = 500
-"""Rows that are read, and found to be done, before other tasks get their turn."""
+"""Rows that are read without a break, if all are done, before other tasks can run."""
 
 
 @dataclass(eq=False)
 class RunLoop:
     """One run of a batch with an open journal.
 
-    One task reads the input, and each row has a task of its own, which makes its attempts.
+    One task reads the input; each row has its own task, which makes the attempts.
     """
 
     caller: Caller
@@ -70,19 +70,19 @@ class RunLoop:
 
     def __post_init__(self) -> None:
         self._started = time.time()
-        # With the start of the first run, which no line would have once all its rows ran again.
-        start = max(1, int(self.journal.started or self._started))  # a file may be from before 1970
+        # Contains the start of the first run, which the lines may lose when its rows run again.
+        start = max(1, int(self.journal.started or self._started))  # a file may be older than 1970
         self._run_id = f"{self.journal.digest}{start:08x}{uuid4().hex[:6]}"
         self._loop = asyncio.get_running_loop()
         self._count = 0  # rows that were read
         self._rows: set[asyncio.Task[None]] = set()
-        self._places = asyncio.Semaphore(self.pace.max_in_flight + _MAX_WAITING)
+        self._slots = asyncio.Semaphore(self.pace.max_in_flight + _MAX_WAITING)
         self._idle: set[asyncio.Task[Any]] = set()  # tasks without a call in flight
         self._in_flight = 0
         self._gate = asyncio.Lock()  # its holder is the next to send
         self._changed = asyncio.Event()
-        # The last call that ended was not allowed by the budget: the next one waits for another to
-        # end, which may have reserved more than it cost.
+        # The budget did not allow the last call that ended: the next one waits until another ends,
+        # which may have reserved more than it cost.
         self._is_over_budget = False
         self._is_stopping = False
         self._has_lost = False
@@ -90,7 +90,7 @@ class RunLoop:
         self._last_success = time.monotonic()
 
     def interrupt(self) -> None:
-        """Start nothing new; at the second time, cancel what is in flight. For signal handlers."""
+        """Start nothing new; the second time, cancel calls in flight. For signal handlers."""
         self._loop.call_soon_threadsafe(self._on_interrupt)
 
     def _on_interrupt(self) -> None:
@@ -123,7 +123,7 @@ class RunLoop:
             raise self._fatal
 
     async def _find_lost(self) -> None:
-        """Add up what the provider's log has of this batch and the output lacks."""
+        """Add up the cost of this batch that is in the provider's log, but not in the output."""
         model, start = self.caller.model, self.journal.started
         if model is None or not self._count or (start is None and not self._has_lost):
             return
@@ -136,8 +136,8 @@ class RunLoop:
                 run, _, call = (entry.client_request_id or "").partition(":")
                 if run.startswith(self.journal.digest):
                     lost[call[:16]] += entry.cost.credits or 0
-            # An output on another machine may have the same path, and so the same digest.
-            saved: dict[str, Decimal] = defaultdict(Decimal)  # of rows of this one
+            # Only of rows here: an output on another machine may have the same path and digest.
+            saved: dict[str, Decimal] = defaultdict(Decimal)  # credits, by key
             for key, amount in self.journal.credits():
                 if key in lost:
                     saved[key] += amount
@@ -155,7 +155,7 @@ class RunLoop:
             async with contextlib.aclosing(_each(rows)) as items:
                 async for item in items:
                     if self._is_stopping:
-                        return  # the source took no notice of its cancellation
+                        return  # the source ignored its cancellation
                     row = self.caller.read(item, self._count)
                     self._count += 1
                     past = self.journal.read(row)
@@ -166,11 +166,11 @@ class RunLoop:
                     else:
                         self.report.skipped += past.state == "done"
             self.report.rows = self._count
-        except BaseException as error:  # noqa: BLE001  raised when what is in flight is saved
+        except BaseException as error:  # noqa: BLE001  raised once the calls in flight are saved
             self._fail(error)
 
     def _check_all(self, rows: object) -> None:
-        """Find invalid rows and duplicates before anything is sent, if `rows` can be read twice."""
+        """Reject invalid rows and duplicates before any call, if `rows` can be read twice."""
         if not isinstance(rows, Iterable) or isinstance(rows, Iterator):
             return
         count = 0
@@ -180,11 +180,11 @@ class RunLoop:
         self.report.rows = count
 
     def _parse_again(self) -> None:
-        """Parse the completions that did not match the schema once more, offline."""
+        """Parse again, offline, the completions that did not match the schema."""
         for line in map(json.loads, self.journal.lines(failed=True)):
             if (line["error"] or {}).get("code") != OUTPUT_PARSING_FAILED:
                 continue
-            # One that was edited may have no completion.
+            # An edited line may have no completion.
             with contextlib.suppress(LookupError, TypeError, ValueError, AimlErnieError):
                 parsed = to_json(self.caller.parse(from_completion(line["response"]["body"])))
                 facts = {**line["aimlernie"], "parsed": parsed}
@@ -193,7 +193,7 @@ class RunLoop:
     async def _start(self, job: Job) -> None:
         if self.pace.counts_tokens:
             job.tokens = self.caller.tokens(job.row)[0]
-        await self._places.acquire()
+        await self._slots.acquire()
         await self._turn(job)
         self._rows.add(self._tasks.create_task(self._run_row(job)))
 
@@ -209,13 +209,13 @@ class RunLoop:
             self.pace.start(job.tokens)
 
     def _delay(self) -> float:
-        """Return the seconds until a call may be sent; infinite until one in flight has ended."""
+        """Return the seconds until a call may be sent; infinite while it must wait for another."""
         if self._is_over_budget and not self._in_flight:
             self._stop("budget")
         return _FOREVER if self._is_over_budget else self.pace.wait(self._in_flight)
 
     async def _run_row(self, job: Job) -> None:
-        """Make the attempts of a row, whose turn it is."""
+        """Make the attempts of a row; the first may be sent now."""
         task: Any = asyncio.current_task()
         try:
             while (delay := await self._attempt(job)) is not None and not self._is_stopping:
@@ -227,10 +227,10 @@ class RunLoop:
             self._fail(error)
         finally:
             self._rows.discard(task)
-            self._places.release()
+            self._slots.release()
 
     async def _attempt(self, job: Job) -> float | None:
-        """Make a call; return the seconds until the next attempt, `None` if there is none."""
+        """Make a call; return the seconds until the next attempt, or `None` if it was the last."""
         job.attempts += 1
         job.client_request_id = f"{self._run_id}:{job.row.key[:16]}:{job.attempts}"
         window = self.pace.window
@@ -242,7 +242,7 @@ class RunLoop:
                 self._has_lost = True
                 raise
             return self._failed(job, RuntimeError("The call cancelled itself."), window)
-        except Exception as error:  # noqa: BLE001  every one ends in the file of errors
+        except Exception as error:  # noqa: BLE001  each is saved in the file of errors
             return self._failed(job, error, window)
         else:
             self._succeeded(job, outcome)
@@ -265,7 +265,7 @@ class RunLoop:
         self._save(job, outcome.output, outcome.error)
 
     def _failed(self, job: Job, error: Exception, window: int) -> float | None:
-        """Return the seconds until the next attempt; `None` if the row or the run has failed."""
+        """Return the seconds until the next attempt, or `None` if the row or the run failed."""
         self._is_over_budget = isinstance(error, BudgetExceededError)
         if self._is_over_budget:
             job.attempts -= 1  # it was not sent
@@ -279,7 +279,7 @@ class RunLoop:
             return None
         if _is_busy(error) and time.monotonic() - self._last_success < _PATIENCE:
             job.rejections += 1
-            retry_after = getattr(error, "retry_after", None)  # of another package: of any type
+            retry_after = getattr(error, "retry_after", None)  # of any type in other packages
             seconds = retry_after if isinstance(retry_after, int | float) else None
             return self.pace.rejected(window, job.rejections, seconds)
         delay = None
@@ -303,13 +303,13 @@ class RunLoop:
         """Start nothing new."""
         if reason == "interrupt" or self.report.stopped is None:
             self.report.stopped = reason
-        if not self._is_stopping:  # the source may be closing what it has opened
+        if not self._is_stopping:  # once only: the source may be closing
             for task in self._idle:
                 task.cancel()
         self._is_stopping = True
 
     def _fail(self, error: BaseException) -> None:
-        """Start nothing new, and raise the error when what is in flight is saved."""
+        """Start nothing new; the error is raised once the calls in flight are saved."""
         if isinstance(error, asyncio.CancelledError):
             task: Any = asyncio.current_task()
             if task.cancelling():
@@ -320,7 +320,7 @@ class RunLoop:
 
 
 def _is_busy(error: Exception) -> bool:
-    """Return whether the server has rejected the call because it has too much to do."""
+    """Whether the server has rejected the call because it is too busy."""
     is_rejection = status_of(error) in (429, 503) or isinstance(error, ModelRateLimitError)
     return is_rejection and _may_pass(error)
 
@@ -331,7 +331,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
-    """Yield the rows; let other tasks have their turn, however many of them are done already."""
+    """Yield the rows; let other tasks run, even if all rows are done already."""
     if not isinstance(rows, AsyncIterable):
         for number, item in enumerate(rows, 1):
             yield item
