@@ -1,7 +1,7 @@
 """The output of a batch: two append-only files, one of rows that are done and one of failed ones.
 
-A line is written whole, in one write, before its row counts as done. What was written is on the
-disk after a second at most. A file that a crash has left is cut to its last complete line.
+A line is written as a whole before its row counts as done, and is on the disk a second later at
+most. After a crash, a file is truncated to its last complete line.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _START = b'{"id": "batch_req_'
 """The first bytes of every line."""
 
 _LINE_ID = re.compile("batch_req_[0-9a-f]{8}([0-9a-f]{8})[0-9a-f]{6,}-([0-9a-f]{1,15})")
-"""The id of a line: output, start of the first run on it, random digits, and place in the input."""
+"""The id of a line: output, start of the first run on it, random digits, and the row's index."""
 
 _KEY = re.compile("[0-9a-f]{64}")
-"""The key of a row."""
+"""The key of a row, as in `Row.key`."""
 
 _FSYNC_SECONDS = 1.0
 
@@ -48,20 +48,20 @@ CREATE TABLE rows (
 """
 """What is known of each row; a million of them take less than 100 MB.
 
-`key` has 16 digits, and `pass` says which reading of the input has had it last. All further columns
-are of its last line: `at` is where that begins.
+`key` has 16 digits, and `pass` is the number of the last pass over the input that had the row. The
+other columns are those of its last line, which begins at `at`.
 """
 
 
 class Past(NamedTuple):
-    """What earlier runs made of a row, and what that has cost."""
+    """The state of a row after earlier runs, and their cost."""
 
     state: State | None
     usd: Decimal | None
     credits: Decimal | None
 
     def is_due(self, retry_failed: RetryFailed) -> bool:
-        """Return whether the row is to be run."""
+        """Whether the row is to be run."""
         return self.state is None or (self.state != "done" and retry_failed in ("all", self.state))
 
 
@@ -72,16 +72,16 @@ class Journal:
         out: The file of the rows that succeeded.
 
     Attributes:
-        usd: US dollars that the rows in the files have cost.
+        usd: Cost of the rows in the files in US dollars.
         started: When the first run on this output began, in seconds since the epoch; `None` if
             this is the first.
-        digest: 8 digits that stand for the file, with which the ids of its runs begin.
+        digest: 8 digits that identify the file; the ids of its runs begin with them.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.errors = out.with_name(f"{out.name.removesuffix('.jsonl')}.errors.jsonl")
-        for path in (out, self.errors):  # to open a pipe would wait for its reader
+        for path in (out, self.errors):  # opening a pipe would wait for its reader
             if path.exists() and not path.is_file():
                 raise BatchError(f"{path} is not a regular file.")
         self.digest = hashlib.sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:8]
@@ -97,7 +97,7 @@ class Journal:
         self._unsaved: list[tuple[Path, Mapping[str, Any]]] = []
 
     def load(self) -> None:
-        """Read the files, without a change."""
+        """Read the files, without changing them."""
         times = [path.stat().st_mtime for path in (self.errors, self.out) if path.exists()]
         for path in (self.errors, self.out):
             self._ends[path] = 0
@@ -124,7 +124,7 @@ class Journal:
         self._resources.close()
 
     def read(self, row: Row) -> Past:
-        """Return what is known of the next row of the input.
+        """Return the state of the next row of the input, and note that it was read.
 
         Raises:
             BatchError: The row is a duplicate, or has changed since it was run.
@@ -159,9 +159,9 @@ class Journal:
             yield key, Decimal(amount or 0)
 
     def lines(self, *, failed: bool = False, ordered: bool = False) -> Iterator[bytes]:
-        """Yield the last line of each row, or of each that has failed: those that failed last.
+        """Yield the last line of each row, the failed ones last, or of the failed ones only.
 
-        With `ordered` they come in the order of the input.
+        With `ordered`, the order is that of the input.
         """
         order = "number, state = 'done', at" if ordered else "state != 'done', at"
         which = "state != 'done'" if failed else "state IS NOT NULL"
@@ -185,7 +185,7 @@ class Journal:
             raise
 
     def _write(self, path: Path, line: Mapping[str, Any]) -> None:
-        """Write all of a line, or nothing."""
+        """Write a line completely, or not at all."""
         file, at, data = self._files[path], self._ends[path], encode_line(line)
         rest = data
         try:
@@ -199,7 +199,7 @@ class Journal:
         self._ends[path] = at + len(data)
 
     def _note(self, path: Path, line: Mapping[str, Any], at: int) -> None:
-        """Remember what a line says, and where it begins."""
+        """Remember the state of a line's row, and where the line begins."""
         facts, number = line["aimlernie"], int(line["id"].rpartition("-")[2], 16)
         state: State = "done" if path == self.out else failure_of(line)
         found = (parse_amount(facts.get(name)) for name in ("usd", "credits"))
@@ -212,7 +212,7 @@ class Journal:
         )
 
     def save_rest(self) -> str:
-        """Write the lines that could not be written before; return what to tell the user."""
+        """Write the lines that could not be written before; return a message for the user."""
         paid: dict[Path, list[bytes]] = {self.out: [], self.errors: []}
         for path, line in self._unsaved:
             try:
@@ -222,7 +222,7 @@ class Journal:
         return " ".join(_rescue(path, rest) for path, rest in paid.items() if rest)
 
     async def sync_each_second(self) -> None:
-        """Write what is in the operating system's buffers to the disk, again and again."""
+        """Write the operating system's buffers to the disk every second, until cancelled."""
         while True:
             await asyncio.sleep(_FSYNC_SECONDS)
             for file in self._files.values():
@@ -239,7 +239,7 @@ class Journal:
                 file.writelines(self.lines(failed=True))
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:  # a full disk: the lines that are solved may stay until the next run
+        except OSError:  # a full disk: the solved errors may stay until the next run
             fresh.unlink(missing_ok=True)
             return len(lengths)
         self._files.pop(self.errors).close()
@@ -250,20 +250,20 @@ class Journal:
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], re.Match[str], int]]:
     """Yield the complete lines of an output file, with the parts of their ids and their ends.
 
-    There are none if there is no file. A file with anything else is refused: it may be the input,
-    or any other.
+    There are none if there is no file. A file with anything else is an error, since it may be the
+    input, or any other file.
     """
     if not path.exists():
         return
 
-    def foreign(place: str) -> BatchError:
-        return BatchError(f"{path}, {place}: no line of a batch's output. Remove or repair it.")
+    def foreign(where: str) -> BatchError:
+        return BatchError(f"{path}, {where}: not a line of a batch's output. Remove or repair it.")
 
     end = 0
     with path.open("rb") as file:
         for number, data in enumerate(file, 1):
             if not data.endswith(b"\n"):
-                # A run is writing it, or has left it; NULs are left by a power failure.
+                # A run is writing it, or was killed; NULs are left by a power failure.
                 if not data.startswith(_START[: len(data)]) and data.strip(b"\0"):
                     raise foreign("the last line")
                 return
@@ -282,7 +282,7 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], re.Match[str], int]
 
 
 def _rescue(path: Path, lines: list[bytes]) -> str:
-    """Save completions that could not be written to `path`; return what to tell the user."""
+    """Save completions that could not be written to `path`; return a message for the user."""
     with tempfile.NamedTemporaryFile(
         prefix="aimlernie-batch-", suffix=".jsonl", delete=False
     ) as file:
@@ -312,5 +312,5 @@ def _close(file: FileIO) -> None:
 
 
 def _storable(text: str) -> bytes:
-    """Return a text as SQLite can store it, lone surrogates included."""
+    """Return a text in a form that SQLite can store, including lone surrogates."""
     return text.encode(errors="surrogatepass")
