@@ -44,17 +44,17 @@ class BatchReport:
         rows: Rows of the input; `None` until it has been read.
         succeeded: Rows that this run has completed.
         failed: Rows that failed in this run.
-        skipped: Rows that an earlier run had completed.
+        skipped: Rows that an earlier run completed.
         failed_before: Rows of earlier runs that are in the file of errors and were not run again.
         input_tokens: Tokens of the prompts of this run.
         output_tokens: Tokens of the completions of this run.
-        usd: US dollars that this run has cost, as far as the responses state it.
+        usd: Cost of this run in US dollars, as far as the responses state it.
         total_usd: The same for all runs on this output.
-        credits: Credits of the AI/ML API that this run has cost.
-        unsaved_usd: US dollars of calls of this batch that the provider's log has and the output
-            lacks, because a run was killed or a response was lost; `None` if the log was not
-            read. The log may lack the latest calls for a while: the next run has their cost.
-        seconds: Time that the run took.
+        credits: Cost of this run in credits of the AI/ML API.
+        unsaved_usd: Cost in US dollars of calls of this batch that are in the provider's log, but
+            not in the output, because a run was killed or a response was lost; `None` if the log
+            was not read. The log may lack the latest calls: the next run reports their cost.
+        seconds: Duration of the run.
         stopped: Why it ended early: the budget, missing credits, an interrupt; `None` if it did
             not.
     """
@@ -100,12 +100,12 @@ class BatchReport:
 
 @dataclass(frozen=True, slots=True)
 class BatchEstimate:
-    """What a run would do.
+    """An estimate of a run.
 
     Attributes:
         rows: Rows that would be sent.
         input_tokens: Estimated tokens of their prompts.
-        output_tokens: Assumed tokens of their completions: `max_tokens`, or 500 a row.
+        output_tokens: Assumed tokens of their completions: `max_tokens`, or 500 per row.
         usd: Estimated US dollars; `None` if the model's prices are not known.
     """
 
@@ -125,19 +125,19 @@ class BatchEstimate:
 class BatchRun:
     """Runs many rows and appends each result to a file, so that nothing is lost or paid twice.
 
-    A row is a dict in one of these forms, a prompt (`str`), or messages:
+    A row is a prompt (`str`), messages, or a dict in one of these formats:
 
     - OpenAI's batch line: `{"custom_id", "method", "url", "body": {"messages": [...], ...}}`
     - `{"messages": [...]}` or `{"prompt": "..."}`, with parameters of the call, and a `custom_id`
-    - for a runnable that is not a `ChatAimlErnie`: its input, as it is or as `{"input": ...}`;
-      a `custom_id` is not part of it
+    - for a runnable that is not a chat model: its input, as it is or as `{"input": ...}`; a
+      `custom_id` is not part of it
 
     A run on the same output continues: rows that are done are not sent again.
 
     Args:
         runnable: What to run. The requests of a `ChatAimlErnie` get ids that name the row, and are
             retried here; any other runnable retries by itself.
-        out: The output, JSON Lines in the form of OpenAI's batch output. Failed rows go to
+        out: The output, JSON Lines in the format of OpenAI's batch output. Failed rows go to
             `NAME.errors.jsonl` beside `NAME.jsonl`.
         schema: Pydantic class, TypedDict, dataclass or JSON Schema of the completions, with a
             `ChatAimlErnie`: each line then has the object as `aimlernie.parsed`. A completion that
@@ -147,11 +147,11 @@ class BatchRun:
         rpm: Requests per minute, more than 0.
         tpm: Tokens per minute, prompts and completions, more than 0.
         retry_failed: Which rows in the file of errors are run again: "none", those whose error
-            was "transient", or "all".
+            is "transient", or "all".
         on_progress: Called with the report so far after each row.
 
     Attributes:
-        report: The report of the last run, also if it was interrupted.
+        report: The report of the last run, even if it was interrupted.
 
     Raises:
         ValueError: An argument is invalid.
@@ -182,7 +182,7 @@ class BatchRun:
         self._out = Path(out)
         self._caller = caller_of(runnable, schema)
         self._limit_usd = check_limit(limit_usd, "limit_usd")
-        self._pace = Pace(max_in_flight, rpm, tpm)  # what was learned serves the next run, too
+        self._pace = Pace(max_in_flight, rpm, tpm)  # also for the next run
         self._retry_failed = check_choice(
             retry_failed, ("none", "transient", "all"), "retry_failed"
         )
@@ -199,7 +199,7 @@ class BatchRun:
             rows: The rows, any iterable, read as they are needed.
 
         Returns:
-            What was done and what it cost.
+            The results in numbers, and their cost.
 
         Raises:
             BatchError: The input is invalid, a row occurs twice or has changed, or another run
@@ -225,7 +225,7 @@ class BatchRun:
             rows: The rows, any iterable, sync or async, read as they are needed.
 
         Returns:
-            What was done and what it cost.
+            The results in numbers, and their cost.
         """
         check_input(rows)
         if self._active is not None:
@@ -252,9 +252,9 @@ class BatchRun:
         return other
 
     def estimate(self, rows: Iterable[Any]) -> BatchEstimate:
-        """Return what the rows would cost that are not done yet; sends none of them.
+        """Estimate the cost of the rows that are not done yet, without sending them.
 
-        Completions count with `max_tokens`, or 500 tokens. Prices come from `list_models()`.
+        Completions are assumed to have `max_tokens`, or 500. Prices come from `list_models()`.
 
         Args:
             rows: The rows.
@@ -281,7 +281,7 @@ class BatchRun:
         """Yield the lines of the rows that are done, then of those that failed.
 
         Args:
-            ordered: Whether they come in the order of the input; else as they were completed.
+            ordered: Whether the order is that of the input; else as the rows were completed.
 
         Raises:
             BatchError: A file has an invalid line.
@@ -297,12 +297,12 @@ class BatchRun:
 
 @contextlib.contextmanager
 def _on_interrupt(interrupt: Callable[..., None]) -> Iterator[None]:
-    """Call `interrupt` at each Ctrl-C and the like that the program has no handler for."""
+    """Call `interrupt` at each Ctrl-C, SIGTERM or SIGHUP for which the program has no handler."""
     is_main = threading.current_thread() is threading.main_thread()
     numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
     handlers = {
         number: handler
-        for number in filter(None, numbers)  # Windows has no SIGHUP: the terminal is gone
+        for number in filter(None, numbers)  # Windows has no SIGHUP, sent when the terminal closes
         if is_main and _is_default(handler := signal.getsignal(number))
     }
     for number in handlers:
@@ -315,7 +315,7 @@ def _on_interrupt(interrupt: Callable[..., None]) -> Iterator[None]:
 
 
 def _is_default(handler: object) -> bool:
-    """Whether a handler is Python's own; that of `asyncio.run` would cancel its task only."""
+    """Whether a handler is Python's own, or `asyncio.run`'s, which would only cancel its task."""
     runner = getattr(getattr(handler, "func", None), "__self__", None)
     is_default = handler in (signal.default_int_handler, signal.SIG_DFL)
     return is_default or isinstance(runner, asyncio.Runner)
