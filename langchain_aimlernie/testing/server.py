@@ -250,7 +250,7 @@ class ErnieServer(Api):
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if threading.current_thread() is self._thread:
             coroutine.close()
-            raise RuntimeError("not from on_request; to break a connection, return a Fault there")
+            raise RuntimeError("not allowed in on_request; return a Reply with a Fault instead")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT)
 
     async def _close(self) -> None:
