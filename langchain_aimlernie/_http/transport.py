@@ -267,7 +267,7 @@ class Attempt:
     # Called by the client:
 
     def start(self) -> None:
-        """Start the deadline, since the request is being sent."""
+        """Record that the request is being sent, and start the deadline."""
         self.phase = "response_headers"
         self.started = time.monotonic()
         self.deadline.start(*self.limit)
