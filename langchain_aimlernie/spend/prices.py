@@ -114,8 +114,8 @@ class Totals:
 
     Args:
         given: US dollars per million tokens of input and of output, by model id.
-        come_first: Whether `given` has priority over the mean of the calls with an exact price and
-            over the catalogue; else they have priority over it.
+        come_first: Whether `given` comes before the mean of the calls with an exact price and the
+            catalogue, instead of after them.
         estimates: Whether a call without a price in its response gets an estimate as soon as the
             price of a token is known.
         spent_usd: US dollars to begin with.

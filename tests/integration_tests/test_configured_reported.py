@@ -101,7 +101,7 @@ def test_structured_output_of_a_model_with_tools_says_that_they_are_not_sent(mod
     ernie_server.on_request = lambda request: Reply('{"name": "Paris"}')
     bound = model().bind(temperature=0.25).bind_tools([weather], tool_choice="any")
     with pytest.warns(
-        UserWarning, match=r"tools that are bound are not sent .* pass them as .*tools="
+        UserWarning, match=r"Bound tools are not sent .* pass them as .*tools="
     ) as caught:
         runnable = bound.with_structured_output(City)
     assert caught[0].filename == __file__

@@ -219,8 +219,8 @@ def test_on_request_replies_or_leaves_it_to_the_queue_or_fails(ernie_server, cli
         (lambda _: 1 / 0, "ZeroDivisionError"),
         (lambda _: {"text": "x"}, "expected a Reply or a text, got dict"),
         (lambda _: Reply(body={"x": {1}}), "not JSON serializable"),
-        (lambda _: ernie_server.stop(), "not from on_request"),
-        (lambda _: ernie_server.close_connections(), "not from on_request"),
+        (lambda _: ernie_server.stop(), "not allowed in on_request"),
+        (lambda _: ernie_server.close_connections(), "not allowed in on_request"),
     ):
         ernie_server.on_request = failing
         response = ask(client)
