@@ -74,7 +74,7 @@ ContentPart = (
 
 _TYPES: Mapping[str, Sequence[str]] = {
     "text": ["text", "input_text", "output_text"],
-    "guarded": ["guard_content", "guardContent"],
+    "guarded": ["guard_content", "guardContent", "guarded_text"],
     "media": [*MEDIA_KINDS],
     "resource": ["resource"],
     "json": ["json"],
