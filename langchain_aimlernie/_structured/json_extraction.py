@@ -30,8 +30,9 @@ def _string(quote: str) -> str:
 
 
 _MARK = r"`{3,}|^[ \t]*~{3,}"
-# What counts in prose: an opening bracket, or the mark of a code fence. LaTeX escapes brackets.
-_IN_PROSE = re.compile(rf"\\.|[\[{{]|{_MARK}", re.DOTALL | re.MULTILINE)
+# What counts in prose: an opening bracket, or the mark of a code fence. LaTeX escapes brackets, and
+# a brace before a brace, as in templates, opens nothing.
+_IN_PROSE = re.compile(rf"\\.|\[|{{(?!\s*{{)|{_MARK}", re.DOTALL | re.MULTILINE)
 # What counts between brackets: brackets, whole strings, and marks, which JSON has in strings only.
 # Python's quotes count, apostrophes do not.
 _IN_BRACKETS = re.compile(

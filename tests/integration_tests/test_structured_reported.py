@@ -141,6 +141,8 @@ def llm(server, names):
         ({"title": "Text", "type": "string"}, '"{}"', "{}"),
         (City, f'<think>{{"name": "x"}}?</think>\n{PARIS_TEXT}', PARIS),
         (NOTE | {"type": ["object", "null"]}, "null", None),
+        (City, "{" + PARIS_TEXT + "}", PARIS),
+        (City, "{\n" + PARIS_TEXT, PARIS),
         # What can only mean JSON
         (City, "{'name': 'Paris', 'people': 2100000}", PARIS),
         (City, fence('{\n  name: "Paris",  // in France\n  people: 2100000,\n}', "js"), PARIS),
