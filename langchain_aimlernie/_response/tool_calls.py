@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -81,7 +81,7 @@ def _unique_id(call_id: str, taken: set[str]) -> str:
 class _StreamedCall:
     """A call of a stream: the parts received, and how much of them has been emitted.
 
-    `held` are the arguments that wait, `emitted` the others.
+    `text` are the arguments, of which the first `emitted` characters have been emitted.
     `emitted_name` is the part of the name that has been emitted, `None` before the call is.
     `reopened` is a fragment that had a name again without arguments: those may come next, and begin
     another call. `is_resent` tells whether each fragment has all arguments so far.
@@ -93,8 +93,8 @@ class _StreamedCall:
     id: str = ""
     name: str = ""
     emitted_name: str | None = None
-    emitted: list[str] = field(default_factory=list)
-    held: str = ""
+    text: str = ""
+    emitted: int = 0
     reopened: ToolCallDelta | None = None
     is_resent: bool = False
 
@@ -110,52 +110,47 @@ class _StreamedCall:
             self.name += fragment.name
         arguments = fragment.arguments
         if self.has_placeholder() and _begins_object(arguments):
-            self.held = ""
+            self.text = ""
         elif self.is_repeated_by(arguments):
             return
         elif self.is_resent_by(arguments):
             self.is_resent = True
-            arguments = arguments[len(self.text()) :]
-        self.held += arguments
+            arguments = arguments[len(self.text) :]
+        self.text += arguments
         if not self.emitted:
-            self.held = _unquoted(self.held)
-
-    def text(self) -> str:
-        """Return the arguments so far."""
-        return "".join(self.emitted) + self.held
+            self.text = _unquoted(self.text)
 
     def has_begun(self) -> bool:
         return bool(self.wire_id or self.name) or self.has_arguments()
 
     def has_arguments(self) -> bool:
-        return bool(self.emitted) or not _is_blank(self.held)
+        return not _is_blank(self.text)
 
     def has_placeholder(self) -> bool:
         """Whether there is but a `null` or `{}`, which some servers send at first."""
-        return not self.emitted and _is_placeholder(self.held)
+        return not self.emitted and _is_placeholder(self.text)
 
     def is_complete(self) -> bool:
         """Whether the arguments are a JSON object; parses them only if they end like one."""
-        return self.text().rstrip().endswith("}") and parse_arguments(self.text()) is not None
+        return self.text.rstrip().endswith("}") and parse_arguments(self.text) is not None
 
     def is_repeated_by(self, arguments: str) -> bool:
         """Whether a complete call gets its arguments again, or a `null` or `{}`, as at the end."""
         if _is_placeholder(arguments):
             return self.has_placeholder() or self.is_complete()
-        is_object = arguments.lstrip().startswith("{") and self.is_complete()
-        return is_object and parse_arguments(arguments) == parse_arguments(self.text())
+        is_object = _begins_object(arguments) and self.is_complete()
+        return is_object and parse_arguments(arguments) == parse_arguments(self.text)
 
     def is_resent_by(self, arguments: str) -> bool:
         """Whether a fragment has all arguments so far, as some servers send each of them."""
         if not (_begins_object(arguments) and self.has_arguments()):
             return False
-        is_longer = arguments.startswith(self.text())
+        is_longer = arguments.startswith(self.text)
         return is_longer and (self.is_resent or self.cannot_go_on_with(arguments))
 
     def cannot_go_on_with(self, arguments: str) -> bool:
         """Whether the arguments so far are half an object that this text does not continue."""
-        text = self.text()
-        return _is_begun(text) and not _is_begun(text + arguments)
+        return _is_begun(self.text) and not _is_begun(self.text + arguments)
 
     def is_followed_by(self, fragment: ToolCallDelta) -> bool:
         """Whether a fragment starts a new call at the index where this one is.
@@ -176,17 +171,19 @@ class _StreamedCall:
         if not _begins_object(fragment.arguments):
             return is_other and self.is_complete()
         if self.is_complete():
-            is_same = parse_arguments(fragment.arguments) == parse_arguments(self.text())
+            is_same = parse_arguments(fragment.arguments) == parse_arguments(self.text)
             is_repeated = is_same and not is_other
             return not (is_same_id and (is_repeated or self.has_placeholder()))
         has_other_id = self.wire_id and fragment.id and not is_same_id
         return bool(has_other_id) and self.cannot_go_on_with(fragment.arguments)
 
     def ready(self) -> str:
-        """Return the buffered arguments, except for what may be a placeholder or a string."""
-        start = self.held.lstrip()
-        waits = start.startswith('"') or "null".startswith(start.rstrip()) or self.has_placeholder()
-        whole = None if waits and not self.emitted else _WHOLE_ESCAPES.match(self.held)
+        """Return the arguments to emit, except for what may be a placeholder or a string."""
+        if not self.emitted:
+            start = self.text.strip()
+            if start == "{}" or start.startswith('"') or "null".startswith(start):
+                return ""
+        whole = _WHOLE_ESCAPES.match(self.text, self.emitted)
         return whole[0] if whole else ""
 
 
@@ -256,8 +253,7 @@ class ToolCallAssembler:
         for call, text, invalid in self._calls_so_far(finish_reason):
             if invalid and _is_other_json(text):
                 other_json.append({**invalid, "index": call.position})
-            held, sent = (call.held, text) if call.has_arguments() else ("", "")
-            arguments = held + (_invalidating_suffix(sent) if invalid else "")
+            arguments = text[call.emitted :] + (_invalidating_suffix(text) if invalid else "")
             if arguments or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
         return chunks, other_json
@@ -282,18 +278,14 @@ class ToolCallAssembler:
     ) -> Iterator[tuple[_StreamedCall, str, InvalidToolCall | None]]:
         """Yield each call that has begun, its arguments, and what it is if it is invalid."""
         for call in filter(_StreamedCall.has_begun, self._calls):
-            whole = ToolCallDelta(None, self._id(call), call.name, call.text())
+            text = clean_json(call.text) if call.has_arguments() else ""
+            whole = ToolCallDelta(None, self._id(call), call.name, text)
             _, invalid = decode_tool_calls([whole], finish_reason)
-            yield call, whole.arguments, next(iter(invalid), None)
+            yield call, text, next(iter(invalid), None)
 
     def _take(self, fragment: ToolCallDelta) -> None:
         """Add a fragment to its call, or begin a call with it."""
         call = self._find(fragment)
-        unquoted = _unquoted(fragment.arguments)
-        if unquoted != fragment.arguments and (
-            call is None or call.is_complete() or not call.has_arguments()
-        ):
-            fragment = fragment._replace(arguments=unquoted)
         if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
             if not fragment.name:
                 _, call_id, name, _ = call.reopened
@@ -330,11 +322,9 @@ class ToolCallAssembler:
         call_id = self._id(call) if call.emitted_name is None else None
         name = call.name[len(call.emitted_name or "") :]
         call.emitted_name = call.name
-        if arguments:
-            call.held = call.held[len(arguments) :]
-            arguments = clean_json(arguments)
-            call.emitted.append(arguments)
-        return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
+        call.emitted += len(arguments)
+        args = clean_json(arguments)
+        return tool_call_chunk(name=name or None, args=args, id=call_id, index=call.position)
 
 
 _WHOLE_ESCAPES = re.compile(
