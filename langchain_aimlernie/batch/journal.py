@@ -16,6 +16,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -42,24 +43,22 @@ _FSYNC_SECONDS = 1.0
 
 _TABLE = """
 CREATE TABLE rows (
-    id BLOB PRIMARY KEY, key BLOB, pass INT, state TEXT, number INT, at INT, usd TEXT, credits TEXT
+    id BLOB PRIMARY KEY, key TEXT, pass INT, state TEXT, number INT, at INT, usd TEXT, credits TEXT
 ) WITHOUT ROWID
 """
-"""What is known of each row; a million of them take some 60 MB.
+"""What is known of each row; a million of them take less than 100 MB.
 
-`pass` says which reading of the input has had it last. All further columns are of its last line:
-`at` is where that begins, and amounts are only those of failures.
+`key` has 16 digits, and `pass` says which reading of the input has had it last. All further columns
+are of its last line: `at` is where that begins.
 """
 
 
 class Past(NamedTuple):
-    """What is known of a row: what earlier runs made of it, and its cost without success."""
+    """What earlier runs made of a row, and what that has cost."""
 
-    key: bytes | None = None
-    last_pass: int = 0
-    state: State | None = None
-    usd: Decimal | None = None
-    credits: Decimal | None = None
+    state: State | None
+    usd: Decimal | None
+    credits: Decimal | None
 
     def is_due(self, retry_failed: RetryFailed) -> bool:
         """Return whether the row is to be run."""
@@ -88,11 +87,12 @@ class Journal:
         self.digest = hashlib.sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:8]
         self.usd = Decimal(0)
         self.started: float | None = None
-        self._lock: Any = None
+        self._resources = contextlib.ExitStack()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
+        self._resources.callback(self._database.close)
         self._database.execute(_TABLE)
         self._pass = 1
-        self._files: dict[Path, int] = {}
+        self._files: dict[Path, FileIO] = {}
         self._ends: dict[Path, int] = {}  # of the last complete line
         self._unsaved: list[tuple[Path, Mapping[str, Any]]] = []
 
@@ -102,32 +102,26 @@ class Journal:
         for path in (self.errors, self.out):
             self._ends[path] = 0
             for line, found, end in read_lines(path):
-                before = self._past(line["custom_id"])  # its amounts are in the line's
-                self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
-                self.usd -= before.usd or 0
                 times = [min(int(found[1], 16), *times)]
                 self._note(path, line, self._ends[path])
                 self._ends[path] = end
         self.started = min(times, default=None)
+        for (usd,) in self._database.execute("SELECT usd FROM rows WHERE usd IS NOT NULL"):
+            self.usd += Decimal(usd)
 
     def open(self) -> None:
         """Lock the output against other runs, read it, and open it for writing."""
         self.out.parent.stat()
-        self._lock = _lock(self.out)
+        self._resources.enter_context(_lock(self.out))
         self.load()
         for path, end in self._ends.items():
-            self._files[path] = _open(path)
-            os.ftruncate(self._files[path], end)
+            file = self._files[path] = FileIO(path, "a")
+            self._resources.callback(_close, file)
+            file.truncate(end)
 
     def close(self) -> None:
         """Undo `open` and `load`."""
-        for descriptor in self._files.values():
-            with contextlib.suppress(OSError):
-                os.fsync(descriptor)
-            os.close(descriptor)
-        self._database.close()
-        if self._lock is not None:
-            self._lock.release()
+        self._resources.close()
 
     def read(self, row: Row) -> Past:
         """Return what is known of the next row of the input.
@@ -135,13 +129,15 @@ class Journal:
         Raises:
             BatchError: The row is a duplicate, or has changed since it was run.
         """
-        past, key = self._past(row.custom_id), _short(row.key)
-        if past.last_pass == self._pass:
+        query = "SELECT key, pass, state, usd, credits FROM rows WHERE id = ?"
+        found = self._database.execute(query, (_storable(row.custom_id),)).fetchone()
+        key, last_pass, state, *amounts = found or (None, 0, None, None, None)
+        if last_pass == self._pass:
             raise BatchError(
                 f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
                 "Give each row a custom_id of its own."
             )
-        if past.state and past.key != key:
+        if state and key != row.key[:16]:
             raise BatchError(
                 f"The row {row.custom_id!r} has changed since it was run for {self.out}: its "
                 "messages, parameters, model or schema. Use another output file or custom_id."
@@ -149,25 +145,18 @@ class Journal:
         self._database.execute(
             "INSERT INTO rows (id, key, pass) VALUES (?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET (key, pass) = (excluded.key, excluded.pass)",
-            (_storable(row.custom_id), key, self._pass),
+            (_storable(row.custom_id), row.key[:16], self._pass),
         )
-        return past
+        return Past(state, *(each and Decimal(each) for each in amounts))
 
     def read_again(self) -> None:
         """Note that the input will be read once more."""
         self._pass += 1
 
-    def _past(self, custom_id: str) -> Past:
-        query = "SELECT key, pass, state, usd, credits FROM rows WHERE id = ?"
-        found = self._database.execute(query, (_storable(custom_id),)).fetchone()
-        if found is None:
-            return Past()
-        return Past(*found[:3], *(each and Decimal(each) for each in found[3:]))
-
-    def row_keys(self) -> Iterator[str]:
-        """Yield the first 16 digits of the rows' keys, each once."""
-        for (key,) in self._database.execute("SELECT DISTINCT key FROM rows"):
-            yield key.hex()
+    def credits(self) -> Iterator[tuple[str, Decimal]]:
+        """Yield the first 16 digits of each row's key, and the credits that its line states."""
+        for key, amount in self._database.execute("SELECT key, credits FROM rows"):
+            yield key, Decimal(amount or 0)
 
     def lines(self, *, failed: bool = False, ordered: bool = False) -> Iterator[bytes]:
         """Yield the last line of each row, or of each that has failed: those that failed last.
@@ -197,13 +186,13 @@ class Journal:
 
     def _write(self, path: Path, line: Mapping[str, Any]) -> None:
         """Write all of a line, or nothing."""
-        descriptor, at, data = self._files[path], self._ends[path], encode_line(line)
+        file, at, data = self._files[path], self._ends[path], encode_line(line)
+        rest = data
         try:
-            written = os.write(descriptor, data)
-            while written < len(data):  # a signal, or a disk that is nearly full
-                written += os.write(descriptor, data[written:])
+            while rest:  # more than once after a signal, or on a disk that is nearly full
+                rest = rest[file.write(rest) :]
         except OSError as error:
-            os.ftruncate(descriptor, at)
+            file.truncate(at)
             error.filename = str(path)
             raise
         self._note(path, line, at)
@@ -212,17 +201,14 @@ class Journal:
     def _note(self, path: Path, line: Mapping[str, Any], at: int) -> None:
         """Remember what a line says, and where it begins."""
         facts, number = line["aimlernie"], int(line["id"].rpartition("-")[2], 16)
-        state: State = "done"
-        amounts: list[str | None] = [None, None]
-        if path == self.errors:
-            state = failure_of(line)
-            found = (parse_amount(facts.get(name)) for name in ("usd", "credits"))
-            amounts = [None if each is None else str(each) for each in found]
+        state: State = "done" if path == self.out else failure_of(line)
+        found = (parse_amount(facts.get(name)) for name in ("usd", "credits"))
+        amounts = (None if each is None else str(each) for each in found)
         self._database.execute(
             "INSERT INTO rows VALUES (?, ?, 0, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
             " (key, state, number, at, usd, credits) = (excluded.key, excluded.state,"
             " excluded.number, excluded.at, excluded.usd, excluded.credits)",
-            (_storable(line["custom_id"]), _short(facts["key"]), state, number, at, *amounts),
+            (_storable(line["custom_id"]), facts["key"][:16], state, number, at, *amounts),
         )
 
     def save_rest(self) -> str:
@@ -239,8 +225,8 @@ class Journal:
         """Write what is in the operating system's buffers to the disk, again and again."""
         while True:
             await asyncio.sleep(_FSYNC_SECONDS)
-            for descriptor in self._files.values():
-                await asyncio.to_thread(os.fsync, descriptor)
+            for file in self._files.values():
+                await asyncio.to_thread(os.fsync, file.fileno())
 
     def drop_solved_errors(self) -> int:
         """Keep the last error of each row that has not succeeded since; return their number."""
@@ -256,7 +242,7 @@ class Journal:
         except OSError:  # a full disk: the lines that are solved may stay until the next run
             fresh.unlink(missing_ok=True)
             return len(lengths)
-        os.close(self._files.pop(self.errors))
+        self._files.pop(self.errors).close()
         fresh.replace(self.errors)
         return len(lengths)
 
@@ -313,21 +299,16 @@ def _lock(out: Path) -> Any:
     except ImportError:
         raise ImportError('Batches need: pip install "langchain-aimlernie[batch]"') from None
 
-    lock = FileLock(f"{os.path.realpath(out)}.lock")  # a link is the same output
-    try:
-        lock.acquire(timeout=0)
+    try:  # a link is the same output
+        return FileLock(f"{os.path.realpath(out)}.lock").acquire(timeout=0)
     except Timeout:
         raise BatchError(f"{out} is in use by another run.") from None
-    return lock
 
 
-def _open(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags, 0o666)
-
-
-def _short(key: str) -> bytes:
-    return bytes.fromhex(key[:16])
+def _close(file: FileIO) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the latter if it is closed already
+        os.fsync(file.fileno())
+    file.close()
 
 
 def _storable(text: str) -> bytes:

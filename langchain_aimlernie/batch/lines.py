@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, cast
 
+from langchain_core import exceptions as core
 from langchain_core.messages import AIMessage, convert_to_openai_messages
 from pydantic_core import to_jsonable_python
 
@@ -16,13 +17,7 @@ from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._response.completion import ResponseDecoder
 from langchain_aimlernie.batch.caller import Outcome
 from langchain_aimlernie.batch.rows import Row
-from langchain_aimlernie.errors import (
-    APIConnectionError,
-    APITimeoutError,
-    BadRequestError,
-    InvalidResponseError,
-    StructuredOutputError,
-)
+from langchain_aimlernie.errors import InvalidResponseError
 
 State = Literal["done", "failed", "transient"]
 """What is known of a row: "transient" has failed, but may succeed when it is run again."""
@@ -32,12 +27,11 @@ RetryFailed = Literal["none", "transient", "all"]
 
 OUTPUT_PARSING_FAILED = "output_parsing_failed"
 _CODES = (
-    (APITimeoutError, "timeout"),
-    (APIConnectionError, "connection_error"),
-    (StructuredOutputError, OUTPUT_PARSING_FAILED),
+    ((core.ModelTimeoutError, TimeoutError), "timeout"),
+    ((core.ModelConnectionError, ConnectionError), "connection_error"),
+    (core.OutputParserException, OUTPUT_PARSING_FAILED),
     (InvalidResponseError, "invalid_response"),
-    (BadRequestError, "invalid_request"),
-    (ValueError, "invalid_request"),
+    ((core.ModelInvalidRequestError, ValueError), "invalid_request"),
 )
 _TRANSIENT = ("timeout", "connection_error", "invalid_response", 408, 425, 429, *range(500, 600))
 """Codes and statuses of failures that may pass."""
@@ -89,14 +83,14 @@ class Job:
 
         An HTTP error is a response, as in OpenAI's files; any other is an `error`.
         """
-        status = getattr(error, "status_code", None)
+        status = status_of(error)
         request_id, body = self.inference_id, None
         if isinstance(output, AIMessage):
             request_id = output.response_metadata.get("request_id") or request_id
             status, body = _OK, to_completion(output)
         elif error is None:
             status, body = _OK, {"output": to_json(output)}
-        elif isinstance(status, int) and status >= _MIN_ERROR:
+        elif status is not None and status >= _MIN_ERROR:
             request_id = to_json(getattr(error, "request_id", None))
             details = {
                 "message": _text(getattr(error, "message", error)),
@@ -123,8 +117,16 @@ class Job:
         }
 
 
+def status_of(error: object) -> int | None:
+    """Return the HTTP status that an error of any package states."""
+    for source in (error, getattr(error, "response", None)):
+        if isinstance(status := getattr(source, "status_code", None), int):
+            return status
+    return None
+
+
 def _code_of(error: Exception) -> str:
-    found = (code for kind, code in _CODES if isinstance(error, kind))
+    found = (code for kinds, code in _CODES if isinstance(error, kinds))
     return next(found, type(error).__name__)
 
 

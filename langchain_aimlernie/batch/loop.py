@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.exceptions import ModelAuthenticationError, ModelRateLimitError
 
 from langchain_aimlernie._http.retry import FailureKind, RetryState, classify
 from langchain_aimlernie._settings.values import is_default_host
@@ -27,18 +28,17 @@ from langchain_aimlernie.batch.lines import (
     Job,
     RetryFailed,
     from_completion,
+    status_of,
     to_json,
 )
 from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.errors import (
     AimlErnieError,
-    AuthenticationError,
     BudgetExceededError,
     InsufficientCreditsError,
     PermissionDeniedError,
-    RateLimitError,
 )
-from langchain_aimlernie.spend.amounts import CREDITS_PER_USD, ZERO, parse_amount
+from langchain_aimlernie.spend.amounts import CREDITS_PER_USD, ZERO
 
 if TYPE_CHECKING:
     from langchain_aimlernie.batch.run import BatchReport
@@ -95,7 +95,7 @@ class RunLoop:
 
     def _on_interrupt(self) -> None:
         if self.report.stopped == "interrupt":
-            for task in self._rows:
+            for task in self._rows | self._idle:
                 task.cancel()
         self._stop("interrupt")
 
@@ -136,12 +136,12 @@ class RunLoop:
                 run, _, call = (entry.client_request_id or "").partition(":")
                 if run.startswith(self.journal.digest):
                     lost[call[:16]] += entry.cost.credits or 0
-            for line in map(json.loads, self.journal.lines()):
-                facts = line["aimlernie"]
-                if (key := facts["key"][:16]) in lost:
-                    lost[key] -= parse_amount(facts.get("credits")) or 0
             # An output on another machine may have the same path, and so the same digest.
-            total = sum(max(ZERO, lost[key]) for key in self.journal.row_keys() if key in lost)
+            saved: dict[str, Decimal] = defaultdict(Decimal)  # of rows of this one
+            for key, amount in self.journal.credits():
+                if key in lost:
+                    saved[key] += amount
+            total = sum(max(ZERO, lost[key] - amount) for key, amount in saved.items())
             self.report.unsaved_usd = Decimal(total) / CREDITS_PER_USD
 
     async def _read_all(
@@ -149,10 +149,13 @@ class RunLoop:
     ) -> None:
         """Read the input, and start the rows that are to be run as soon as each may be sent."""
         try:
+            await asyncio.sleep(0)  # until `_idle` has this task, also where tasks start eagerly
             self._check_all(rows)
             self._parse_again()
             async with contextlib.aclosing(_each(rows)) as items:
                 async for item in items:
+                    if self._is_stopping:
+                        return  # the source took no notice of its cancellation
                     row = self.caller.read(item, self._count)
                     self._count += 1
                     past = self.journal.read(row)
@@ -163,8 +166,6 @@ class RunLoop:
                     else:
                         self.report.skipped += past.state == "done"
             self.report.rows = self._count
-        except asyncio.CancelledError:
-            raise
         except BaseException as error:  # noqa: BLE001  raised when what is in flight is saved
             self._fail(error)
 
@@ -194,8 +195,7 @@ class RunLoop:
             job.tokens = self.caller.tokens(job.row)[0]
         await self._places.acquire()
         await self._turn(job)
-        task = self._tasks.create_task(self._run_row(job))
-        self._rows.add(task)
+        self._rows.add(self._tasks.create_task(self._run_row(job)))
 
     async def _turn(self, job: Job) -> None:
         """Wait until the row may be sent, and count it as in flight."""
@@ -223,7 +223,7 @@ class RunLoop:
                 await asyncio.sleep(delay)
                 await self._turn(job)
                 self._idle.discard(task)
-        except Exception as error:  # noqa: BLE001  of the output, or of the caller's `on_progress`
+        except BaseException as error:  # noqa: BLE001  of the output, or of the caller's code
             self._fail(error)
         finally:
             self._rows.discard(task)
@@ -270,17 +270,18 @@ class RunLoop:
         if self._is_over_budget:
             job.attempts -= 1  # it was not sent
             return 0.0
-        is_used_up = isinstance(error, RateLimitError) and not error.is_retryable
+        is_used_up = isinstance(error, ModelRateLimitError) and not _may_pass(error)
         if is_used_up or isinstance(error, InsufficientCreditsError):
             self._stop("credits")
             return None
-        if isinstance(error, AuthenticationError | PermissionDeniedError):
+        if isinstance(error, ModelAuthenticationError | PermissionDeniedError):
             self._fail(error)
             return None
         if _is_busy(error) and time.monotonic() - self._last_success < _PATIENCE:
             job.rejections += 1
-            retry_after = getattr(error, "retry_after", None)
-            return self.pace.rejected(window, job.rejections, retry_after)
+            retry_after = getattr(error, "retry_after", None)  # of another package: of any type
+            seconds = retry_after if isinstance(retry_after, int | float) else None
+            return self.pace.rejected(window, job.rejections, seconds)
         delay = None
         if isinstance(error, AimlErnieError):
             if classify(error) is FailureKind.MAYBE_PROCESSED:
@@ -300,23 +301,33 @@ class RunLoop:
 
     def _stop(self, reason: Literal["budget", "credits", "interrupt"] | None = None) -> None:
         """Start nothing new."""
-        self._is_stopping = True
         if reason == "interrupt" or self.report.stopped is None:
             self.report.stopped = reason
-        for task in self._idle:
-            task.cancel()
+        if not self._is_stopping:  # the source may be closing what it has opened
+            for task in self._idle:
+                task.cancel()
+        self._is_stopping = True
 
     def _fail(self, error: BaseException) -> None:
+        """Start nothing new, and raise the error when what is in flight is saved."""
+        if isinstance(error, asyncio.CancelledError):
+            task: Any = asyncio.current_task()
+            if task.cancelling():
+                raise error
+            error = RuntimeError("The source of the rows, or on_progress, cancelled itself.")
         self._fatal = self._fatal or error
         self._stop()
 
 
 def _is_busy(error: Exception) -> bool:
     """Return whether the server has rejected the call because it has too much to do."""
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    is_rejection = status in (429, 503) or isinstance(error, RateLimitError)
-    return is_rejection and bool(getattr(error, "is_retryable", True))
+    is_rejection = status_of(error) in (429, 503) or isinstance(error, ModelRateLimitError)
+    return is_rejection and _may_pass(error)
+
+
+def _may_pass(error: Exception) -> bool:
+    is_used_up = getattr(error, "code", None) == "insufficient_quota"  # OpenAI's: no credits
+    return not is_used_up and bool(getattr(error, "is_retryable", True))
 
 
 async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:

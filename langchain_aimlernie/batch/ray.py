@@ -98,7 +98,7 @@ class RayBatch:
         Returns:
             The columns, with those that the class describes.
         """
-        columns = {name: [_plain(value) for value in values] for name, values in batch.items()}
+        columns = {name: [*values] for name, values in batch.items()}
         count = len(next(iter(columns.values()), ()))
         try:
             rows = [row for place in range(count) if (row := self._row(columns, place))]
@@ -112,9 +112,9 @@ class RayBatch:
 
     def _row(self, columns: Mapping[str, list[Any]], place: int) -> dict[str, Any] | None:
         """Return the row at this place; `None` if the prompt lacks a value: null, NaN, or blank."""
-        values = {name: columns[name][place] for name in self._template.input_variables}
-        if any(value is None or value != value for value in values.values()):  # noqa: PLR0124  NaN
-            return None
+        values = {name: _plain(columns[name][place]) for name in self._template.input_variables}
+        if any(value is None or (value == value) is not True for value in values.values()):  # noqa: PLR0124
+            return None  # the second is NaN and pandas' NA
         if values and is_blank(values.values()):
             return None
         messages = [{"role": "user", "content": self._template.template.format_map(values)}]
@@ -142,8 +142,10 @@ class RayBatch:
 
 
 def _plain(value: Any) -> Any:
-    """Return a scalar of numpy as Python's."""
-    return value.item() if hasattr(value, "item") else value
+    """Return a value of numpy as Python's, and text that Parquet has as bytes as text."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _result(line: Mapping[str, Any] | None, problem: Exception | None) -> dict[str, Any]:

@@ -147,6 +147,8 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
             raise TypeError(f'"prompt" must be a string; got {type(prompt).__name__}.')
         return [{"role": "user", "content": prompt}], body
     messages = body.pop("messages")
+    if hasattr(messages, "tolist"):  # an array: a list that pandas has read from Parquet
+        messages = messages.tolist()
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise ValueError('"messages" must be a list that is not empty.')
     return _messages(messages), body

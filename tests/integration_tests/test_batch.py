@@ -13,10 +13,14 @@ import sys
 import threading
 import time
 from decimal import Decimal
+from io import FileIO
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from filelock import FileLock
+from langchain_core.exceptions import ModelAuthenticationError, OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
@@ -239,6 +243,11 @@ def test_a_row_may_be_another_one_when_the_input_is_read_again(job):
     assert job.sent[0].body["messages"][0]["content"] == "two"
 
 
+def test_messages_may_be_an_array(job):
+    """As pandas reads a list from Parquet."""
+    assert job.batch().run([{"messages": np.array([HI])}]).succeeded == 1
+
+
 def test_an_async_source_is_read_as_it_comes(job):
     async def rows():
         for row in prompts(2):
@@ -255,16 +264,22 @@ async def test_run_works_while_a_loop_runs(job):
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(job, is_async):
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [(RuntimeError("the database is gone"), "the database"), (asyncio.CancelledError(), "itself")],
+)
+def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(
+    job, error, problem, is_async
+):
     def rows():
         yield from prompts(4)
-        raise RuntimeError("the database is gone")
+        raise error
 
     async def arows():
         for row in rows():
             yield row
 
-    with pytest.raises(RuntimeError, match="the database"):
+    with pytest.raises(RuntimeError, match=problem):
         job.batch().run(arows() if is_async else rows())
     assert len(job.lines) == len(job.sent) == 4
 
@@ -506,6 +521,7 @@ def test_a_wrapped_model_takes_rows_of_every_format(job, kind):
 def test_the_pace_of_a_chain_follows_the_errors_that_it_raises(job):
     class BusyError(Exception):
         status_code = 429
+        retry_after = "soon"
 
     tries = []
 
@@ -520,7 +536,7 @@ def test_the_pace_of_a_chain_follows_the_errors_that_it_raises(job):
     report = BatchRun(RunnableLambda(busy), job.out).run([{"n": n} for n in range(5)])
     assert (report.succeeded, report.failed) == (4, 1)
     assert job.lines[0]["response"]["body"]["output"]["not"] is None
-    assert job.errors[0]["error"] == {"code": "ConnectionError", "message": "gone"}
+    assert job.errors[0]["error"] == {"code": "connection_error", "message": "gone"}
 
 
 def test_a_run_continues_where_the_last_one_stopped(job):
@@ -536,6 +552,48 @@ def test_a_run_continues_where_the_last_one_stopped(job):
     assert report.total_usd == usd(job.lines)
     assert run.run(prompts(8)).exit_code == 0
     assert len(job.sent) == len(job.lines) == 8
+
+
+async def test_errors_of_another_packages_model_mean_what_ours_mean(job):
+    ours, settings = job.model(), {"timeout": 20, "max_retries": 0}  # a client of this test's own
+    llm = ChatOpenAI(
+        base_url=ours.base_url, api_key=ours.api_key, model=ours.model_name, **settings
+    )
+    run = BatchRun(llm, job.out, max_in_flight=1)
+    job.server.reply(Reply(status=429, body={"error": {"code": "insufficient_quota"}}))
+    assert (await run.arun(prompts(2))).stopped == "credits"
+    job.server.reply(Reply(status=401, body={}))
+    with pytest.raises(ModelAuthenticationError):
+        await run.arun(prompts(2))
+    assert (job.errors, len(job.sent)) == ([], 2)
+    job.server.reply(Reply(fault=Fault("drop")))
+    assert (await run.arun(prompts(2))).succeeded == 1
+    assert job.errors[0]["error"]["code"] == "connection_error"
+
+
+class ServiceError(Exception):
+    """Has the response of a service, as those of httpx and requests do."""
+
+    response = SimpleNamespace(status_code=500)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "is_transient"),
+    [
+        (TimeoutError(), "timeout", True),
+        (ConnectionResetError(), "connection_error", True),
+        (ServiceError(), None, True),
+        (OutputParserException("no JSON"), "output_parsing_failed", False),
+    ],
+)
+def test_an_error_within_a_chain_has_a_standard_code(job, error, code, is_transient):
+    def fail(_):
+        raise error
+
+    run = BatchRun(RunnableLambda(fail), job.out, retry_failed="transient")
+    assert run.run(["x"]).failed == 1
+    assert (job.errors[0]["error"] or {}).get("code") == code
+    assert run.estimate(["x"]).rows == is_transient
 
 
 class Odd:
@@ -587,6 +645,46 @@ def test_a_call_that_cancels_itself_is_a_failed_row(job):
     report = BatchRun(RunnableLambda(work), job.out).run(["cancel", "return"])
     assert (report.succeeded, report.failed, report.exit_code) == (1, 1, 2)
     assert job.errors[0]["error"]["message"] == "The call cancelled itself."
+
+
+async def test_a_source_that_ignores_its_cancellation_is_not_read_on(job):
+    job.server.fail(401)
+
+    async def rows():
+        yield "first"
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        yield "second"
+
+    with pytest.raises(AuthenticationError):
+        await asyncio.wait_for(job.batch().arun(rows()), 20)
+    assert len(job.sent) == 1
+
+
+@pytest.mark.parametrize("kind", [LookupError, SystemExit])
+def test_a_source_closes_undisturbed_though_many_calls_end_the_run(job, kind):
+    has_closed = []
+
+    async def rows():
+        try:
+            for row in prompts(8):
+                yield row
+            await asyncio.Event().wait()
+        finally:
+            has_closed.append(await asyncio.to_thread(wait_until, lambda: len(job.lines) == 8))
+
+    with pytest.raises(kind, match="no screen"):
+        job.batch(on_progress=lambda _: no_screen(kind)).run(rows())
+    assert has_closed == [True]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs tasks that start eagerly")
+async def test_tasks_may_start_eagerly(job):
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    for limit, stopped in ((None, None), (0, "budget")):
+        run = job.batch(limit_usd=limit)
+        report = await asyncio.wait_for(run.arun(prompts(20 if limit is None else 30)), 20)
+        assert (len(job.lines), report.stopped) == (20, stopped)
 
 
 @pytest.mark.slow
@@ -991,15 +1089,15 @@ def full_disk(failures):
     """A disk that takes two rows more, and then refuses so many."""
     full = OSError(errno.ENOSPC, "No space left on device")
     outcomes = iter([None, None, *[full] * failures])
-    write = os.write
 
-    def limited(descriptor, data):
-        if data.startswith(b'{"id": "batch_req') and (error := next(outcomes, None)):
-            raise error
-        return write(descriptor, data)
+    class FullDisk(FileIO):
+        def write(self, data):
+            if error := next(outcomes, None):
+                raise error
+            return super().write(data)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "write", limited)
+        patch.setattr("langchain_aimlernie.batch.journal.FileIO", FullDisk)
         yield
 
 
@@ -1045,6 +1143,14 @@ def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
     assert (len(job.lines), job.errors) == (2, [])
 
 
+async def closing_forever(rows):
+    try:
+        for row in rows:
+            yield row
+    finally:
+        await asyncio.Event().wait()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(
@@ -1079,9 +1185,10 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, t
 
     job.server.on_request = respond
     run = job.batch()
+    rows = {1: iter, 2: closing_forever}[times](prompts(30))
 
     async def cell():
-        run.run(prompts(30))
+        run.run(rows)
 
     def begin():
         if place == "cell":  # of a notebook, whose loop leaves signals alone
@@ -1090,7 +1197,7 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, t
         elif place == "asyncio.run":
             asyncio.run(cell())
         else:
-            run.run(prompts(30))
+            run.run(rows)
 
     with pytest.raises(KeyboardInterrupt):
         begin()
@@ -1104,10 +1211,12 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, t
     assert "run again to continue" in str(run.report)
 
 
-def test_an_error_of_the_callers_progress_ends_the_run(job):
-    def fail(_):
-        raise LookupError("no screen")
+def no_screen(kind):
+    raise kind("no screen")
 
-    with pytest.raises(LookupError, match="no screen"):
-        job.batch(on_progress=fail).run(prompts(20))
+
+@pytest.mark.parametrize("kind", [LookupError, SystemExit])
+def test_an_error_of_the_callers_progress_ends_the_run(job, kind):
+    with pytest.raises(kind, match="no screen"):
+        job.batch(on_progress=lambda _: no_screen(kind)).run(prompts(20))
     assert len(job.lines) == len(job.sent) < 20

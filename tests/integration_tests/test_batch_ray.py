@@ -4,6 +4,7 @@ import subprocess
 import sys
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -70,10 +71,39 @@ def test_a_refused_key_or_a_missing_column_is_an_error_of_each_row(model, tmp_pa
         RayBatch(model(), tmp_path, 0)
 
 
+class NotAvailable:
+    """Is no truth value if compared, as pandas' `NA`."""
+
+    __hash__ = None
+
+    def __eq__(self, _):
+        return self
+
+    def __bool__(self):
+        raise TypeError("ambiguous")
+
+
 def test_a_row_without_a_value_is_not_sent(model, ernie_server, tmp_path):
-    result = RayBatch(model(), tmp_path, 1)({"prompt": ["x", None, float("nan"), " "]})
-    assert result["error_code"] == ["", *["ValueError"] * 3]
+    values = ["x", None, float("nan"), " ", NotAvailable()]
+    result = RayBatch(model(), tmp_path, 1)({"prompt": values})
+    assert result["error_code"] == ["", *["ValueError"] * 4]
     assert len(calls(ernie_server)) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompts", "texts"),
+    [
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([1, 2]), ["1", "2"]),
+        (np.array([b"a", "ä".encode()], dtype=object), ["a", "ä"]),
+        (np.array([["a", "b"], ["c", "d"]]), ["['a', 'b']", "['c', 'd']"]),
+    ],
+)
+def test_columns_may_be_arrays_of_any_shape(model, ernie_server, tmp_path, prompts, texts):
+    batch = {"embedding": np.zeros((2, 3)), "prompt": prompts}
+    assert RayBatch(model(), tmp_path, 1)(batch)["error_code"] == ["", ""]
+    sent = [request.body["messages"][0]["content"] for request in calls(ernie_server)]
+    assert sorted(sent) == texts
 
 
 class Word(BaseModel):
