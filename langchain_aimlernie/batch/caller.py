@@ -188,9 +188,11 @@ class _ModelCaller(Caller):
     def tokens(self, row: Row) -> tuple[int, int]:
         params = {**self._settings, **row.params}
         tools = params.get("tools")
-        prompt = count_message_tokens(
-            to_messages(row.input), tools if isinstance(tools, list) else None
-        )
+        try:
+            messages = to_messages(row.input)
+        except (KeyError, TypeError, ValueError):  # with which the call of this row fails
+            return 0, 0
+        prompt = count_message_tokens(messages, tools if isinstance(tools, list) else None)
         most = params.get("max_tokens") or params.get("max_completion_tokens")
         return prompt, most if isinstance(most, int) else _ASSUMED_OUTPUT
 

@@ -151,6 +151,16 @@ def test_histories_of_every_provider_are_sent(job, messages):
     assert job.sent[0].body["messages"] == [HI, turn, RESULT]
 
 
+@pytest.mark.parametrize("limits", [{}, {"tpm": 10**6}])  # which estimates tokens
+@pytest.mark.parametrize(
+    "message",
+    [{"role": "critic", "content": "Hi"}, {"role": "user"}, {"role": "user", "content": 3}],
+)
+def test_a_row_whose_messages_cannot_be_read_fails_alone(job, message, limits):
+    report = job.batch(**limits).run([{"messages": [message]}, "Hi"])
+    assert (report.succeeded, report.failed, len(job.sent)) == (1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
