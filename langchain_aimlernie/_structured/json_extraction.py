@@ -1,7 +1,8 @@
-"""JSON in a completion: bare, in a code fence, within prose, after reasoning, partial.
+"""JSON in a completion: bare, in a code fence, within prose, after reasoning, nearly JSON, partial.
 
 langchain-core's `parse_json_markdown` takes the first fence and completes truncated JSON; its
-`parse_partial_json` takes the first digits of a number for the number.
+`parse_partial_json` takes the first digits of a number for the number. The library json5 knows
+neither Python's constants nor curly quotes, and drops the backslashes of LaTeX.
 """
 
 from __future__ import annotations
