@@ -1,7 +1,8 @@
-"""JSON in a completion: bare, in a code fence, within prose, after reasoning, partial.
+"""JSON in a completion: bare, in a code fence, within prose, after reasoning, nearly JSON, partial.
 
 langchain-core's `parse_json_markdown` takes the first fence and completes truncated JSON; its
-`parse_partial_json` takes the first digits of a number for the number.
+`parse_partial_json` takes the first digits of a number for the number. The library json5 knows
+neither Python's constants nor curly quotes, and drops the backslashes of LaTeX.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ _MARK_OF_LINE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
 # Behind the mark that opens a fence: a word up to JSON on the same line, or the rest of the line.
 _INFO = re.compile(r"[ \t]*[\w.+/-]*[ \t]*(?=[\[{])|[^`\[{\n]*(?:\n|\Z)")
 _SPACE = re.compile(r"\s*")
+_COMMENT = r"""(?://|\#)[^\n"]*+|/\*[^*]*\*/"""
 # What models write in the place of JSON: strings in Python's or curly quotes or with other escapes,
 # keys without quotes, Python's constants; comments and a comma behind the last item.
 _LENIENT = re.compile(
     rf"""(?P<string>(?<!\\){_string('"')}|(?<![\\\w]){_string("'")}(?!\w)|[“”][^“”]*(?:[“”]|\Z))"""
     r"""|(?<!\w)(?P<key>[^\W\d]\w*+)(?=\s*:)|\b(?:True|False|None)\b"""
-    r"""|(?://|\#)[^\n"]*|/\*[^*]*\*/|(?<=["'”\w}\]]),(?=\s*[}\]])""",
+    rf"""|{_COMMENT}|(?<=[^\s,[{{])\s*,(?=(?:\s|{_COMMENT})*+[}}\]])""",
     re.DOTALL,
 )
 _CONSTANTS = {"True": "true", "False": "false", "None": "null"}

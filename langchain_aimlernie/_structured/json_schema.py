@@ -58,16 +58,15 @@ def map_subschemas(
     return result
 
 
-def property_names(schema: Schema) -> set[str]:
-    """Return the names of the properties that a schema lists, also in its unions and `allOf`."""
-    names, parts = set[str](), [schema]
+def schemas_of_value(schema: Schema) -> list[Schema]:
+    """Return a schema, and those in its unions and `allOf`, which describe the same value."""
+    parts = [schema]
     for part in parts:  # to which those within are added
-        names.update(part.get("properties") or ())
         within = [*chain.from_iterable(part.get(key) or () for key in ("allOf", *_UNIONS))]
         if "$ref" in part:
             within.append(resolve(part["$ref"], schema))
         parts += [each for each in within if isinstance(each, Mapping) and each not in parts]
-    return names
+    return parts
 
 
 def strict_schema(schema: Schema) -> dict[str, Any]:
