@@ -132,6 +132,8 @@ def _to_json(value: object) -> Any:
 def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
     """Return the messages and the parameters of a call of a chat model."""
     body = _body(item)
+    if any(hasattr(value, "tolist") for value in body.values()):  # as pandas reads Parquet
+        body = to_jsonable_python(body, fallback=lambda value: value.tolist())
     if ("messages" in body) == ("prompt" in body):
         raise ValueError('expected "messages", "prompt" or "body" with one of them.')
     for name in {*body}:  # some tools write each field of a request, most of them as null
@@ -147,8 +149,6 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
             raise TypeError(f'"prompt" must be a string; got {type(prompt).__name__}.')
         return [{"role": "user", "content": prompt}], body
     messages = body.pop("messages")
-    if hasattr(messages, "tolist"):  # an array: a list that pandas has read from Parquet
-        messages = messages.tolist()
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise ValueError('"messages" must be a list that is not empty.')
     return _messages(messages), body

@@ -253,9 +253,13 @@ def test_a_row_may_be_another_one_when_the_input_is_read_again(job):
     assert job.sent[0].body["messages"][0]["content"] == "two"
 
 
-def test_messages_may_be_an_array(job):
-    """As pandas reads a list from Parquet."""
-    assert job.batch().run([{"messages": np.array([HI])}]).succeeded == 1
+def test_lists_and_numbers_may_be_those_of_numpy(job):
+    """As pandas reads them from Parquet."""
+    message = {**HI, "content": np.array([{"type": "text", "text": "Hi"}])}
+    row = {"messages": np.array([message]), "stop": np.array(["."]), "seed": np.int64(3)}
+    assert job.batch().run([row]).succeeded == 1
+    assert (job.sent[0].body["stop"], job.sent[0].body["seed"]) == (["."], 3)
+    assert job.sent[0].body["messages"][0]["content"] in ("Hi", [{"type": "text", "text": "Hi"}])
 
 
 def test_an_async_source_is_read_as_it_comes(job):
