@@ -1,1 +1,1 @@
-"""LangChain's messages, tools and parameters to the body of a request."""
+"""Encode LangChain's messages, tools and parameters as the body of a request."""

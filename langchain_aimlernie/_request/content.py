@@ -2,7 +2,7 @@
 
 A history may contain LangChain's blocks (v0 with `source_type`, v1) and those of OpenAI (Chat
 Completions and Responses), Anthropic, Gemini, Bedrock Converse and Mistral, even in one message.
-This is our own code since langchain-core reads only some of these forms.
+langchain-core reads only some of these formats.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class UnsupportedContentError(Exception):
-    """Content cannot be sent; the text says what it is and what to do."""
+    """Content cannot be sent; the message names it and says what to do."""
 
 
 class Text(NamedTuple):
@@ -113,15 +113,15 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("tool_addition", "tool_removal", "additional_tools", "toolAddition", "toolRemoval"),
     ],
 }
-"""The types of block of all providers, by what they are."""
+"""The block types of all providers, by group."""
 
 _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
 _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
-# As likely a tool's own data.
+# These may as well be a tool's own data.
 _SKIPPED_IN_RESULTS -= {"function", "reference", "compaction", "fallback", "configuration_update"}
 _DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", "citations", None)
-"""What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
+"""Groups that are a tool's own data in its result, unless skipped; `None`: unknown types."""
 
 _ARGUMENT_KEYS = ("args", "arguments", "input", "partial_json")
 _RESULT_KEYS = ("content", "output", "response")
@@ -158,10 +158,10 @@ def _parse_block(block: object, *, in_result: bool) -> Iterable[ContentPart]:
 
 
 def _find_type(block: Block, *, in_result: bool) -> str:
-    """Return the type of a block, or an empty text.
+    """Return the type of a block, or an empty string.
 
-    Gemini and Converse have blocks without a type, in which a key names it: `{"text": "a"}`. In a
-    tool result, such an object with further keys is data.
+    In blocks of Gemini and Converse, a key is the type: `{"text": "a"}`. In a tool result, such an
+    object with further keys is data.
     """
     kind = block.get("type")
     if kind is None and (len(block) == 1 or not in_result):
@@ -179,10 +179,10 @@ def _unknown(block: object) -> UnsupportedContent:
 
 
 def read_cache_control(block: Block) -> Block | None:
-    """Return the `cache_control` of a content block or tool in the form of the API's schema.
+    """Return the `cache_control` of a content block or tool, if it is ephemeral, else `None`.
 
-    Anything but `{"type": "ephemeral"}`, without or with a `ttl` of "5m" or "1h", counts as absent.
-    LangChain moves keys that it does not know to a block's `extras`.
+    LangChain moves keys that it does not know to a block's `extras`. A `ttl` other than "5m" and
+    "1h" is left out.
     """
     extras = block.get("extras")
     value = block.get("cache_control")
@@ -219,12 +219,12 @@ def _nested(block: Block, *keys: str) -> Block:
 
 
 def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
-    text = block.get("text", block)  # without the key the block itself, which is no text
+    text = block.get("text", block)  # without the key the block itself, which is not a string
     if text is None or text == "":
         return []
     if not isinstance(text, str):
         return [UnsupportedContent(block, "its block of type 'text' has no string as its text.")]
-    if block.get("thought") is True:  # Gemini's mark of reasoning
+    if block.get("thought") is True:  # Gemini's reasoning
         return [Reasoning(text)]
     return [Text(text, read_cache_control(block))]
 
@@ -255,7 +255,7 @@ def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
 
 
 def _parse_resource(kind: str, block: Block) -> Iterable[ContentPart]:
-    """Parse a resource that MCP embeds; any other object of that name is data."""
+    """Parse an embedded resource of MCP; any other object of that name is data."""
     resource = block.get(kind)
     if "type" not in block or not isinstance(resource, Mapping):
         return [_unknown(block)]
@@ -285,7 +285,7 @@ def _parse_search_result(kind: str, block: Block) -> Iterable[ContentPart]:
 
 
 def _parse_server_tool(kind: str, block: Block) -> Iterable[ContentPart]:
-    """Parse OpenAI's generated image and Anthropic's summary; texts repeat the rest."""
+    """Parse OpenAI's generated image and Anthropic's summary; text blocks repeat the rest."""
     image = first_string(block, "result") if kind == "image_generation_call" else ""
     if image:
         return _parse_media("image", {"base64": image})
@@ -335,7 +335,7 @@ def encode_parts(
 
     Reasoning and calls are left out: in a user message they come from another agent's response.
     With `omit`, a text such as `[image omitted]` replaces media that the model does not support.
-    `in_result`, objects of unknown types are sent as JSON.
+    With `in_result`, objects of unknown types are sent as JSON.
     """
     encoded: list[JsonObject] = []
     for part in parts:
@@ -357,7 +357,7 @@ def encode_parts(
 
 
 def check_media(media: Media, spec: ModelSpec) -> Media | UnsupportedContent:
-    """Return media that the model takes, else the reason why it does not."""
+    """Return the media if the model supports it, else the reason why it does not."""
     supported = spec.parts | {"file_id"} if spec.file_ids else spec.parts
     for missing in media.requires:
         if missing not in supported and not ("/" in missing and spec.any_formats):
@@ -395,7 +395,7 @@ def user_content(parts: list[JsonObject]) -> str | list[JsonObject]:
 def system_content(
     content: object, spec: ModelSpec, *, omit: bool = False
 ) -> str | list[JsonObject]:
-    """Return the content of a system message: its texts, with nothing in between."""
+    """Return the content of a system message: its texts, concatenated."""
     parts: list[ContentPart] = []
     for part in parse_content(content):
         if isinstance(part, Media):

@@ -26,7 +26,7 @@ class Media(NamedTuple):
     type: str  # of the block that was parsed
     part: JsonObject
     requires: tuple[str, ...]  # a kind of media, then perhaps a MIME type or "file_id"
-    context: str = ""  # what the block says about a file, apart from its name
+    context: str = ""  # a description of a file
     cache_control: Block | None = None
 
     @property
@@ -53,7 +53,7 @@ MEDIA_KINDS = {
     **dict.fromkeys(("media", "inline_data", "inlineData", "file_data", "fileData"), ""),
     "text-plain": "text",
 }
-"""The kind of media by type of block; empty where the type does not tell."""
+"""The kind of media by type of block; empty if the type does not say."""
 
 _URL_KEYS = (
     *("url", "uri", "file_uri", "fileUri", "file_url", "document_url"),
@@ -73,7 +73,7 @@ _MAGIC = {
     "image/webp": "UklGR.{7}RUJQ",
     _PDF: "JVBERi",
 }
-"""Magic bytes of the formats that the API takes, as patterns of base64."""
+"""Magic bytes of the formats that the API accepts, as patterns of base64."""
 
 _MIME_ALIASES = {
     **dict.fromkeys(("jpg", "image/jpg"), "image/jpeg"),
@@ -94,7 +94,7 @@ _CHARSET = re.compile(r"charset=[\"']?([\w.-]+)", re.IGNORECASE)
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DATA_URL = re.compile(r"data:([^,;]*)([^,]*),", re.IGNORECASE)
 _WEB_URL = re.compile(r"(https?)(://[^\s/].*)", re.IGNORECASE | re.DOTALL)
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _URI_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 _BASE64 = (string.ascii_letters + string.digits + "+/").encode()
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -110,34 +110,34 @@ def first_string(block: Block, *keys: str) -> str:
 
 
 def parse_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
-    """Return the media in a block, whose type is a key of `MEDIA_KINDS`, or the text in it."""
-    source = _Source(type_, block)
-    if source.data:
-        source.data = _normalize_base64(source.data)
-        if not source.data:
+    """Return the media or the text in a block, whose type is a key of `MEDIA_KINDS`."""
+    media = _MediaBlock(type_, block)
+    if media.data:
+        media.data = _normalize_base64(media.data)
+        if not media.data:
             hint = "Encode the bytes: base64.b64encode(data).decode()."
-            return source.unsupported(f"is not base64. {hint}")
-    source.resolve_mime()
-    if source.data or source.url:
-        return _ENCODERS[source.kind](source)
-    if source.file_id:
-        if source.kind == "file":
-            return source.encode_file()
+            return media.unsupported(f"is not base64. {hint}")
+    media.resolve_mime()
+    if media.data or media.url:
+        return _ENCODERS[media.kind](media)
+    if media.file_id:
+        if media.kind == "file":
+            return media.encode_file()
         reason = "has only a file id, which cannot be sent. Send the data in base64."
-        return source.unsupported(reason, is_data=False)
-    if source.text is not None:
-        return source.with_labels(source.text)
-    return source.unsupported("has neither data, nor a URL, nor text. Send the data in base64.")
+        return media.unsupported(reason, is_data=False)
+    if media.text is not None:
+        return media.with_labels(media.text)
+    return media.unsupported("has neither data, nor a URL, nor text. Send the data in base64.")
 
 
-class _Source:
-    """The contents of a media block; absent values are empty. It has data, or else a URL or id."""
+class _MediaBlock:
+    """The values of a media block; absent ones are empty. It has data, or else a URL or file id."""
 
     def __init__(self, type_: str, block: Block) -> None:
         self.type, self.block = type_, block
         self.flat = flat = _flatten(type_, block)
         text, data = flat.get("text"), _read_data(flat)
-        if text is None and flat.get("type") == "text":  # Anthropic's has its text under "data"
+        if text is None and flat.get("type") == "text":  # Anthropic's text is in "data"
             text, data = data, ""
         self.text = text if isinstance(text, str) else None  # a text may be empty
         id_key = "id" if flat.get("source_type") == "id" else "file_id"
@@ -148,12 +148,12 @@ class _Source:
         self.kind, self.mime = MEDIA_KINDS[type_], ""
         self.url, self.data = first_string(flat, *_URL_KEYS).strip(), data
         self._decode_data_url()
-        # OpenRouter and Qwen have an address as data, LiteLLM and Gemini as the id.
-        if address := next(filter(_ADDRESS.fullmatch, (self.data, self.file_id)), ""):
-            self.url, self.data, self.file_id = address, "", ""
+        # OpenRouter and Qwen have a URL as data, LiteLLM and Gemini as the file id.
+        if url := next(filter(_ANY_URL.fullmatch, (self.data, self.file_id)), ""):
+            self.url, self.data, self.file_id = url, "", ""
 
     def _decode_data_url(self) -> None:
-        """Move the data out of a data URL; some have one as data, or bare base64 as the URL."""
+        """Move data out of a data URL, given as URL or data, or out of a URL that is base64."""
         for url in (self.url, self.data):
             if head := _DATA_URL.match(url):
                 self.url, self.data = "", url[head.end() :]
@@ -203,14 +203,14 @@ class _Source:
         if self.data:
             # The schema says "encoded in base64"; the provider's example and OpenAI's API use a
             # data URL (docs.aimlapi.com/glossary/concepts).
-            file, detail = {"file_data": self._data_url()}, self.mime
+            file, required = {"file_data": self._data_url()}, self.mime
         elif self.file_id:
-            file, detail = {"file_id": self.file_id}, "file_id"
+            file, required = {"file_id": self.file_id}, "file_id"
         else:
             return self.unsupported("has only a URL. Download the file and send it in base64.")
         if self.name:
             file["filename"] = self.name
-        return self._media("file", file, "file", *(() if detail == _PDF else (detail,)))
+        return self._media("file", file, "file", *(() if required == _PDF else (required,)))
 
     def encode_audio(self) -> Media:
         if self.data:
@@ -252,12 +252,12 @@ class _Source:
         return Media(self.type, {"type": key, key: value}, requires, context)
 
 
-_ENCODERS: Mapping[str, Callable[[_Source], Media | UnsupportedContent | str]] = {
-    "image": _Source.encode_image,
-    "file": _Source.encode_file,
-    "audio": _Source.encode_audio,
-    "video": _Source.encode_video,
-    "text": _Source.encode_text,
+_ENCODERS: Mapping[str, Callable[[_MediaBlock], Media | UnsupportedContent | str]] = {
+    "image": _MediaBlock.encode_image,
+    "file": _MediaBlock.encode_file,
+    "audio": _MediaBlock.encode_audio,
+    "video": _MediaBlock.encode_video,
+    "text": _MediaBlock.encode_text,
 }
 
 

@@ -66,7 +66,7 @@ _ROLES = {
     **dict.fromkeys(("tool", "function"), "tool"),
 }
 """The API's role by that of a `ChatMessage`."""
-_OTHER_THAN_PDF = re.compile(r"data:(?!application/pdf\b)")
+_NOT_PDF = re.compile(r"data:(?!application/pdf\b)")
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -77,9 +77,9 @@ def encode_messages(
     replay_reasoning: bool = False,
     omit_unsupported: bool = False,
 ) -> list[JsonObject]:
-    """Return messages of any class, with content of any provider, in the form of the API.
+    """Return messages of any class, with content of any provider, in the API's format.
 
-    `replay_reasoning` sends earlier reasoning whose provider is this package or unknown. Raises a
+    With `replay_reasoning`, reasoning is sent if its provider is this package or unknown. Raises a
     `BadRequestError` for a message that cannot be sent to this model.
     """
     if not messages:
@@ -107,7 +107,7 @@ class _ConversationEncoder:
         self._spec = spec
         self._replay_reasoning = replay_reasoning
         self._omit = omit
-        self._turns: list[list[JsonObject]] = []  # a message, and the results of its tool calls
+        self._turns: list[list[JsonObject]] = []  # each: a message, then the results of its calls
         self._turn_of_call: dict[str, list[JsonObject]] = {}  # by sent id
         self._open: dict[str, ToolCallPart] = {}  # calls without a result so far, by sent id
         self._function_call: ToolCallPart | None = None
@@ -126,7 +126,7 @@ class _ConversationEncoder:
                 role = role if self._spec.developer_role else "system"
                 content = system_content(message.content, self._spec, omit=self._omit)
                 if not content and message.content and self._turns:
-                    return  # all its blocks are left out, such as changes of the tools
+                    return  # all its blocks are left out, such as a `tool_addition`
                 self._add(role, content, message.name)
 
     def finish(self) -> list[JsonObject]:
@@ -157,18 +157,18 @@ class _ConversationEncoder:
             self._add("user", clean_text(message.content), message.name)
             return
         parts = parse_content(message.content)
-        own = [part for part in parts if not isinstance(part, ToolResultPart)]
+        others = [part for part in parts if not isinstance(part, ToolResultPart)]
         for part in parts:
             if isinstance(part, ToolResultPart):  # Anthropic's and Gemini's are user content
                 self._add_result(part)
-        if own or not parts:
-            content = user_content(encode_parts(own, self._spec, omit=self._omit))
+        if others or not parts:
+            content = user_content(encode_parts(others, self._spec, omit=self._omit))
             self._add("user", content, message.name)
 
     def _add_assistant(self, message: BaseMessage) -> None:
         additional = message.additional_kwargs
         parts: list[ContentPart] = []
-        # Never null, which the schemas of the 4.5 models reject; all servers take "" with calls.
+        # Never null, which the schemas of the 4.5 models reject; all servers accept "" with calls.
         content: object
         if isinstance(message.content, str):
             content = clean_text(message.content)
@@ -177,7 +177,7 @@ class _ConversationEncoder:
             texts = [part for part in parts if isinstance(part, Text)]
             content = text_content(encode_parts(texts, self._spec))
         if not content and isinstance(audio := additional.get("audio"), Mapping):
-            content = first_string(audio, "transcript")  # OpenAI's spoken answers have no text
+            content = first_string(audio, "transcript")  # OpenAI's audio completions have no text
         fields: JsonObject = {}
         if refusal := first_string(additional, "refusal") or _join_text(parts, Refusal):
             fields["refusal"] = refusal
@@ -194,8 +194,8 @@ class _ConversationEncoder:
             # A legacy call is sent only if its result follows.
             self._open, self._function_call = {}, parse_tool_call(function_call)
         media = [part for part in parts if isinstance(part, Media)]
-        shown = [each.part for each in media if check_media(each, self._spec) is each]
-        self._defer_media("[What the assistant showed]", shown)
+        supported = [each.part for each in media if check_media(each, self._spec) is each]
+        self._defer_media("[What the assistant showed]", supported)
 
     def _add_calls(self, calls: Iterable[ToolCallPart]) -> None:
         """Add calls to the last message, each with a unique id, and await their results."""
@@ -346,12 +346,11 @@ def _is_json_object(text: str) -> bool:
 
 
 def repair_message(message: Any) -> Any:
-    """Return a message; a pair or dict of any provider's form with its calls as core reads them.
+    """Return the message; a pair or dict, in any provider's format, such that core can convert it.
 
-    Core fails on arguments that are no JSON object (they are wrapped in one), on an assistant
-    message without content and on a tool result without an id; one that is an object it writes as
-    Python does. It loses `invalid_tool_calls`, and the calls in the content that other providers
-    than OpenAI have.
+    Core fails on arguments that are not a JSON object (they are wrapped in one), on an assistant
+    message without content and on a tool result without an id; it writes an object in a tool result
+    as its repr. It loses `invalid_tool_calls`, and calls that are blocks of the content.
     """
     match message:
         case [role, content]:
@@ -367,7 +366,7 @@ def _repair_dict(message: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
         return {**message, "kwargs": _repair_dict(kwargs)}
     kind = message.get("type")
-    if isinstance(kind, str) and kind.endswith(_CHUNK):  # of a stream's sum
+    if isinstance(kind, str) and kind.endswith(_CHUNK):  # of merged chunks
         message = {**message, "type": kind.removesuffix(_CHUNK).lower()}
     role = message.get("role") or message.get("type")
     if role == "tool":
@@ -399,21 +398,21 @@ def _repair_call(call: Any) -> object:
 
 
 def add_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
-    """Return the messages with a text at the end of the system message."""
-    for position, message in enumerate(messages):
+    """Return the messages with `instruction` appended to the system message, or before them."""
+    for index, message in enumerate(messages):
         if isinstance(message, SystemMessage):
             content = merge_content(message.content or "", f"\n\n{instruction}")
             changed = message.model_copy(update={"content": content})
-            return [*messages[:position], changed, *messages[position + 1 :]]
+            return [*messages[:index], changed, *messages[index + 1 :]]
     return [SystemMessage(instruction), *messages]
 
 
 def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
-    """Return the messages with media blocks wrapped on which core raises, or that it misreads.
+    """Return the messages, with each media block wrapped that core fails on or misreads.
 
-    Core reads the blocks of each message before it calls a model, and raises `KeyError` or
-    `ValueError` for one that lacks a key, such as a v0 file with a `text`. It takes every file of
-    OpenAI for a PDF. Wrapped as `non_standard`, such a block reaches this package's own reader.
+    Core converts the blocks of each message before it calls a model. It raises `KeyError` or
+    `ValueError` for a block without a required key, such as a v0 file with a `text`, and takes each
+    OpenAI file for a PDF. Wrapped as `non_standard`, such a block reaches this package's parser.
     """
     return [_wrap(message) if type(message.content) is list else message for message in messages]
 
@@ -430,7 +429,7 @@ def _wrap_block(block: str | dict[Any, Any]) -> str | dict[Any, Any]:
     if _fails_in_core(block):
         return {"type": "non_standard", "value": block}
     if block.get("type") == "file" and "file" in block:
-        # Core gives OpenAI's file a new id in each call, so that no cache finds the call again.
+        # Core gives an OpenAI file a new id in each call, so a cache would never match.
         (converted,) = HumanMessage([block]).content_blocks
         return {key: value for key, value in converted.items() if key != "id"}
     return block
@@ -440,14 +439,14 @@ def _fails_in_core(block: dict[Any, Any]) -> bool:
     """Whether core cannot convert a block to its v1 form, or an image for a trace."""
     kind, source = block.get("type"), block.get("source_type")
     if not (isinstance(kind, str | None) and isinstance(source, str | None)):
-        return True  # core asks whether a set has them, which takes no list
+        return True  # core looks both up in sets, which fails for a list
     if kind not in ("image", "audio", "file"):
         return False
-    # Core takes one with a source for a block of OpenAI's or of its own v0, and of any other reads
-    # either the id or a PDF.
+    # Core reads an OpenAI file with a `source_type` as a v0 block; of any other, it reads the id
+    # without the data, or takes the data for a PDF.
     file = file if isinstance(file := block.get("file"), dict) else {}
     url = file.get("file_data")
-    is_misread = isinstance(url, str) and ("file_id" in file or _OTHER_THAN_PDF.match(url))
+    is_misread = isinstance(url, str) and ("file_id" in file or _NOT_PDF.match(url))
     if is_misread or (source and "file" in block):
         return True
     try:

@@ -41,10 +41,10 @@ def build_payload(  # noqa: PLR0913  the parts of a body
     omit_unsupported: bool = False,
     warn: Warn,
 ) -> dict[str, Any]:
-    """Return the body of a request; a `BadRequestError` if the API would reject it.
+    """Return the body of a request, or raise a `BadRequestError` if the API would reject it.
 
     The options of the call override the settings of the model, both validated; `None` unsets one.
-    The function `warn` hears of each field that the API's limits change.
+    `warn` is called for each field that the API's limits change.
     """
     try:
         fields = _encode_fields({**settings, **_drop_internal(options)})
@@ -55,14 +55,14 @@ def build_payload(  # noqa: PLR0913  the parts of a body
         messages, spec, replay_reasoning=replay_reasoning, omit_unsupported=omit_unsupported
     )
     if not spec.cache_control:
-        marks = [tool.pop("cache_control", None) for tool in fields.get("tools", ())]
-        if spec.fields is not None and (any(marks) or has_cache_control(messages)):
+        removed = [tool.pop("cache_control", None) for tool in fields.get("tools", ())]
+        if spec.fields is not None and (any(removed) or has_cache_control(messages)):
             warn("cache_control", f"cache_control is not sent: {spec.id} does not support it.")
     return {"model": model, "messages": encoded, **_adapt(fields, spec, warn)}
 
 
 def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options without LangChain's and other packages' own; warn of unknown ones."""
+    """Return the options for the body, without those for other packages; warn of unknown ones."""
     kept: dict[str, Any] = {}
     for name, value in options.items():
         known = name in REQUEST_PARAMS or name in _BODY_FIELDS or is_unset(name, value)
@@ -139,7 +139,7 @@ def _adapt(fields: dict[str, Any], spec: ModelSpec, warn: Warn) -> dict[str, Any
 
 
 def encode_body(payload: Mapping[str, Any]) -> bytes:
-    """Return the body as JSON in UTF-8; a `BadRequestError` for what JSON lacks, such as NaN."""
+    """Return the body as JSON in UTF-8, or raise a `BadRequestError` if it is not JSON."""
     try:
         return json.dumps(
             payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")

@@ -9,7 +9,7 @@ its own rate:
 - Chinese has no such pairs. Rates between 0.6 and 1 token per character are reported for ERNIE
   (Baidu's own SDK estimates with 1); 0.8 is at most a third too high or a fifth too low.
 - Code, other scripts, emoji and control characters follow byte-pair vocabularies of about 100,000
-  entries: expect errors of up to a half.
+  entries: expect errors of up to 50%.
 
 Where in doubt the estimate is high, so that a conversation trimmed to a context fits.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _HAN_TOKENS, _HAN_CHARACTERS = 4, 5
-# Emoji and rare Han characters are bytes, or take two or three entries of the vocabulary.
+# Emoji and rare Han characters are encoded as bytes, or as two or three entries.
 _PER_ASTRAL_CHARACTER = 3
 
 # Each match is a token; a single space belongs to the one after it.
@@ -50,9 +50,9 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-# "<role>: ", the marks around a message and, once, the start of the answer. A one-message prompt
-# of 9 tokens is billed as 13 or 16 on the reference pages, more where the model adds a system
-# prompt of its own.
+# "<role>: ", the delimiters of a message and, once, the start of the completion. A one-message
+# prompt of 9 tokens is billed as 13 or 16 on the reference pages, more where the model adds its own
+# system prompt.
 _PER_MESSAGE = 4
 _PER_CONVERSATION = 3
 _PER_TOOL_CALL = 8
@@ -96,7 +96,7 @@ def _count_message(message: BaseMessage, count: Callable[[str], int]) -> int:
         tokens += count(message.name)
     if isinstance(message, AIMessage):
         for call in (*message.tool_calls, *message.invalid_tool_calls):
-            # The arguments are sent as JSON, which Python's own notation is as long as.
+            # The arguments are sent as JSON, which is as long as their repr.
             tokens += _PER_TOOL_CALL + count(f"{call['name']}{call['args']}")
     return tokens
 
@@ -124,4 +124,4 @@ def _count_media(media: Media) -> int:
             return max(_PER_FILE, len(data) // _FILE_CHARACTERS)
         case {"type": "file"}:
             return _PER_FILE
-    return 0  # no ERNIE model takes audio or video
+    return 0  # no ERNIE model accepts audio or video

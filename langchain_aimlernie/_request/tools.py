@@ -1,4 +1,4 @@
-"""Encode tools and `tool_choice` in any of LangChain's and the providers' forms."""
+"""Encode tools and `tool_choice`, given in any format of LangChain or a provider."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_TOOLS = 128  # the published schema's limit
 
-_DESCRIBED_BY = ("properties", "$ref", "allOf", "anyOf", "oneOf")
+_PROPERTIES_KEYS = ("properties", "$ref", "allOf", "anyOf", "oneOf")
 _SCALARS_AND_LISTS = ("array", "string", "number", "integer", "boolean", "null")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MODES = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
@@ -28,16 +28,16 @@ _MODES = {"auto": "auto", "none": "none", "any": "required", "required": "requir
 def encode_tools(
     tools: Sequence[ToolLike], *, strict: bool | None = None
 ) -> list[dict[str, object]]:
-    """Return tools of any kind in the form of the API; a ValueError for what it does not accept.
+    """Return tools of any kind in the API's format, or raise a ValueError.
 
-    A tool's `cache_control` is kept, beside its function. `strict` is that of `bind_tools`.
+    A tool's `cache_control` is kept, beside its function; `strict` is the argument of `bind_tools`.
     """
     given: object = tools  # whatever the annotation says
     if isinstance(given, str | Mapping | type) or not isinstance(given, Collection):
         raise ValueError(f"tools must be a list, such as [my_tool]; got {tools!r:.80}.")  # noqa: TRY004  as for all parameters
     if len(tools) > MAX_TOOLS:
         raise ValueError(f"The API accepts at most {MAX_TOOLS} tools in a call; got {len(tools)}.")
-    # As in messages, Bedrock's mark of what to cache is left out.
+    # Bedrock's `cachePoint` is left out, as in messages.
     return [
         _encode_tool(tool, strict)
         for tool in tools
@@ -67,7 +67,7 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
 
 
 def _read_tool(tool: ToolLike) -> dict[str, Any]:
-    """Return a tool as a function; a ValueError for what is none."""
+    """Return a tool as a function, or raise a ValueError."""
     if isinstance(tool, Mapping):
         kind = tool.get("type")
         is_function = kind in (None, "function") or (kind == "object" and "title" in tool)
@@ -77,7 +77,7 @@ def _read_tool(tool: ToolLike) -> dict[str, Any]:
         return function
     if not isinstance(tool, Tool):
         raise _not_a_tool(tool)
-    schema = convert_to_openai_tool(tool)  # of a tool for one string
+    schema = convert_to_openai_tool(tool)  # `Tool` takes one string
     if schema["type"] != "function":  # such as a custom tool of langchain-openai
         raise _not_a_function(schema["type"])
     return cast("dict[str, Any]", schema["function"])
@@ -86,7 +86,7 @@ def _read_tool(tool: ToolLike) -> dict[str, Any]:
 def _not_a_tool(tool: object) -> ValueError:
     return ValueError(
         f"{tool!r:.80} is not a tool. Pass a LangChain tool, a function, a class with fields, or a "
-        "dict with a name and parameters; of a class of tools, an instance."
+        "dict with a name and parameters; instead of a class of tools, pass an instance."
     )
 
 
@@ -94,11 +94,11 @@ def _complete(name: object, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of parameters with the keys that some servers require."""
     if (kind := parameters.get("type")) in _SCALARS_AND_LISTS:
         raise ValueError(
-            f"The parameters of {name} are of type {kind!r}, and must be an object: use a class "
+            f"The parameters of {name} are of type {kind!r}, but must be an object: use a class "
             "with fields, or a function."
         )
     complete: dict[str, Any] = {"type": "object", **parameters}
-    if parameters.keys().isdisjoint(_DESCRIBED_BY):
+    if parameters.keys().isdisjoint(_PROPERTIES_KEYS):
         complete["properties"] = {}
     return complete
 
@@ -118,14 +118,14 @@ def _tool_name(tool: Mapping[str, object]) -> str:
 def encode_tool_choice(
     choice: ToolChoice | None, tools: list[dict[str, object]]
 ) -> tuple[str | dict[str, object] | None, list[dict[str, object]]]:
-    """Return `tool_choice` in the form of the API, and the tools to send with it.
+    """Return `tool_choice` in the API's format, and the tools to send with it.
 
-    A choice among some tools, which most models lack, is equivalent to a call with only these. A
-    ValueError if a name is not that of a tool, or the form is unknown.
+    To allow only some tools, which most models do not support, only these are sent. Raises a
+    ValueError if a name is not that of a tool, or the format is unknown.
 
     Args:
         choice: "auto", "none", "any", "required", a boolean (whether some tool must be called),
-            the name of a tool, or a dict or list in the form of OpenAI (Chat Completions,
+            the name of a tool, or a dict or list in the format of OpenAI (Chat Completions,
             Responses), Anthropic, Bedrock or Gemini.
         tools: The tools of the call, from `encode_tools`.
     """
@@ -186,6 +186,6 @@ def _allowed_name(tool: object) -> str:
 
 
 def allows_parallel_calls(choice: object) -> bool | None:
-    """Return the setting of parallel calls in Anthropic's form of `tool_choice`, or `None`."""
+    """Return whether Anthropic's `tool_choice` allows parallel calls; `None` if it does not say."""
     disabled = choice.get("disable_parallel_tool_use") if isinstance(choice, Mapping) else None
     return not disabled if isinstance(disabled, bool) else None

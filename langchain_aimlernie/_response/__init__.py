@@ -1,1 +1,1 @@
-"""The bytes of a response to LangChain's messages and chunks, or to an error."""
+"""Decode the bytes of a response to LangChain's messages and chunks, or to an error."""

@@ -1,4 +1,4 @@
-"""A completion of the API to LangChain's `ChatResult`; what streams share with it."""
+"""Decode a completion to LangChain's `ChatResult`; what streams share with that."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages.ai import UsageMetadata
 
-# The names of counts, and LangChain's for them; of two with the same meaning the later one counts.
+# Names of token counts, and LangChain's for them; of two with the same meaning the later one wins.
 _TOTALS = {
     "input_tokens": "input_tokens",
     "prompt_tokens": "input_tokens",
@@ -61,12 +61,12 @@ _LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fing
 
 @dataclass(repr=False, eq=False)
 class ResponseDecoder:
-    """Decodes a JSON response; what it shares with the decoder of streams.
+    """Decodes a JSON response; the base class of the decoder of streams.
 
     Attributes:
         headers: The response headers, names in lower case.
         model: The model of the request, for responses that do not name one.
-        redactor: Removes secrets from errors and from what is kept unread.
+        redactor: Removes secrets from errors and unknown fields.
         include_headers: Whether the metadata has all headers.
     """
 
@@ -78,7 +78,7 @@ class ResponseDecoder:
 
     @property
     def is_self_hosted(self) -> bool:
-        """Whether the server is another one than the API, which names each response."""
+        """Whether the server is not the AI/ML API, whose responses have an inference id."""
         return "x-inference-id" not in self.headers
 
     def decode(self, body: bytes) -> ChatResult:
@@ -96,19 +96,19 @@ class ResponseDecoder:
         shared = self.metadata(completion)
         usage = decode_usage(completion.usage)  # of all choices together
         generations = [
-            self._decode_choice(choice, shared, usage if place == 0 else None)
-            for place, choice in enumerate(choices)
+            self._decode_choice(choice, shared, usage if index == 0 else None)
+            for index, choice in enumerate(choices)
         ]
         llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
         return ChatResult(generations=generations, llm_output=llm_output)
 
     def parse_payload(self, data: bytes, *, is_error: bool = False) -> Mapping[str, object]:
-        """Return the JSON object of a response or an event; raise the error in its place."""
+        """Return the JSON object of a response or an event, or raise the error that it is."""
         try:
             payload = parse_object(data, self.redactor)
-        except InvalidResponseError as unreadable:
+        except InvalidResponseError as invalid:
             error = error_in_text(data, self.headers, self.redactor, is_error=is_error)
-            raise error or unreadable from None
+            raise error or invalid from None
         return {"error": payload} if is_error and "error" not in payload else payload
 
     def raise_error_in(self, payload: Mapping[str, object]) -> None:
@@ -117,7 +117,7 @@ class ResponseDecoder:
             raise error
 
     def parse_completion(self, body: bytes) -> Completion:
-        """Parse a JSON response; raise the error that it is, or that it is no completion."""
+        """Parse a JSON response; raise if it is an error, or not a completion."""
         if body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
             problem = "The server sent events, not JSON; set streaming=True."
             raise unreadable(problem, body.decode(errors="replace"), self.redactor)
@@ -165,9 +165,9 @@ class ResponseDecoder:
     def metadata(self, completion: Completion) -> dict[str, Any]:
         """Return the metadata of a completion, streamed or not.
 
-        Unknown top-level keys are kept under their own names, unless one of ours has the name. The
-        cost is in `meta.usage` or the API's headers. A LiteLLM proxy has it in a header, and of a
-        stream in `usage.cost`, as OpenRouter does, and Perplexity with its parts; DeepInfra has it
+        Unknown top-level keys are kept, unless this package has a key of that name. The AI/ML API
+        sends the cost in `meta.usage` or headers, LiteLLM in a header or, for streams, in
+        `usage.cost`; OpenRouter in `usage.cost`, Perplexity in `usage.cost.total_cost`, DeepInfra
         in `usage.estimated_cost`, LLM Gateway in `usage.cost_usd_total`.
         """
         headers = self.headers
@@ -202,13 +202,13 @@ class ResponseDecoder:
 
 
 def message_extras(reasoning: str, refusal: str) -> dict[str, Any]:
-    """Return the texts that a message has beside its content; absent ones have no key."""
+    """Return the texts for a message's `additional_kwargs`, without empty ones."""
     extras = {"reasoning_content": reasoning, "refusal": refusal}
     return {key: clean_text(text) for key, text in extras.items() if text}
 
 
 def _cost_with_own_key(usage: Mapping[str, object]) -> float | None:
-    """Return OpenRouter's fee and what the user's own key at a provider pays, if it is used."""
+    """Return OpenRouter's fee plus what the provider charges the user's own key, if one is used."""
     fee = coerce_number(usage.get("cost"))
     upstream = coerce_number(object_or_empty(usage.get("cost_details")).get(_UPSTREAM))
     if usage.get("is_byok") is not True or fee is None or upstream is None:
@@ -228,41 +228,41 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     if totals.keys() <= {"total_tokens"}:
         return None
     totals = {"input_tokens": 0, "output_tokens": 0, **totals}
-    # Zeros, and the total of the last of several counts, are less than the sum.
+    # A total of zero, or of the last of several events, is less than the sum.
     total = totals["input_tokens"] + totals["output_tokens"]
     totals["total_tokens"] = max(total, totals.get("total_tokens", 0))
-    beside = {**usage, "audio_tokens": None}  # only details say of which side these are
+    top_level = {**usage, "audio_tokens": None}  # only the details say whether input or output
     inputs = (usage.get("input_tokens_details"), usage.get("prompt_tokens_details"))
     outputs = (usage.get("output_tokens_details"), usage.get("completion_tokens_details"))
     details = {
-        "input_token_details": _counts(_INPUT_DETAILS, beside, *inputs),
-        "output_token_details": _counts(_OUTPUT_DETAILS, beside, *outputs),
+        "input_token_details": _counts(_INPUT_DETAILS, top_level, *inputs),
+        "output_token_details": _counts(_OUTPUT_DETAILS, top_level, *outputs),
     }
     given = {name: counts for name, counts in details.items() if counts}
     return cast("UsageMetadata", {**totals, **given})
 
 
-def _counts(names: Mapping[str, str], *places: object) -> dict[str, int]:
+def _counts(names: Mapping[str, str], *objects: object) -> dict[str, int]:
     """Return the valid counts under the keys of `names`, by their names in LangChain."""
     counts = [
-        (ours, coerce_int(place.get(theirs)))
-        for place in filter(is_object, places)
-        for theirs, ours in names.items()
+        (name, coerce_int(each.get(key)))
+        for each in filter(is_object, objects)
+        for key, name in names.items()
     ]
     return {name: count for name, count in counts if count is not None and count >= 0}
 
 
-# Reasoning within the text, between `<think>` and `</think>`. ERNIE's own format goes on with
-# `<response>` and ends with `</response>`. The line breaks around the tags belong to none of them.
+# Reasoning within the text is between `<think>` and `</think>`; in ERNIE's own format, `<response>`
+# and `</response>` enclose the rest. Line breaks around the tags are dropped.
 _TAGS = ("<think>", "</think>", "<response>", "</response>")
-_REASONING, _ANSWER, _END = 1, 2, len(_TAGS)
+_IN_REASONING, _AFTER_REASONING, _END = 1, 2, len(_TAGS)
 _BREAKS = "\r\n"
 
 
 def _next_tag(before: str, space: str, *tags: str) -> re.Pattern[str]:
-    """Return a pattern of what comes before a tag, of the tag or its beginning, and of the tag.
+    """Return a pattern whose groups are what precedes a tag, the tag or its beginning, and the tag.
 
-    No more than 8 characters of white space wait for a tag that may follow them; more are text.
+    Up to 8 characters of white space are buffered, since a tag may follow; more are text.
     """
     parts = "|".join(tag[:length] for tag in tags for length in range(len(tag)))
     tag = rf"({'|'.join(tags)})[{_BREAKS}]*"
@@ -270,7 +270,7 @@ def _next_tag(before: str, space: str, *tags: str) -> re.Pattern[str]:
 
 
 _NEXT_TAG = (
-    _next_tag(r"\s", r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
+    _next_tag(r"\s", r"\s", *_TAGS[:2]),  # some servers' parsers leave the closing tag
     _next_tag(".", rf"[{_BREAKS}]", _TAGS[1]),
     _next_tag(r"\s", r"\s", *_TAGS[:3]),
     _next_tag(".", rf"[{_BREAKS}]", _TAGS[3]),
@@ -280,57 +280,57 @@ _NEXT_TAG = (
 class ThinkTagParser:
     """Splits streamed text that begins with a `<think>` block into reasoning and text.
 
-    AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
-    a reasoning parser leave the block in the text. Only a block that opens the text counts, and
-    `<response>` only after such a block, or if the server is `self_hosted` after reasoning in its
-    field: parsers for other models leave it (vLLM's `deepseek_r1`, LM Studio's). No more is held
-    back than 8 characters of white space and what may be the beginning of a tag.
+    The AI/ML API sends reasoning in a separate field; self-hosted servers without a reasoning
+    parser leave the block in the text. Only a block at the beginning of the text counts, and
+    `<response>` only after such a block or, if the server is `self_hosted`, after reasoning in its
+    field: parsers for other models leave it (vLLM's `deepseek_r1`, LM Studio's). At most 8
+    characters of white space and the beginning of a tag are buffered.
     """
 
-    __slots__ = ("_held", "_is_new", "_place", "_self_hosted")
+    __slots__ = ("_buffered", "_is_new", "_self_hosted", "_state")
 
     def __init__(self, *, self_hosted: bool = False) -> None:
         self._self_hosted = self_hosted
-        self._place = 0
-        self._held = ""
+        self._state = 0
+        self._buffered = ""
         self._is_new = False
 
     def feed(self, text: str, reasoning: str = "") -> tuple[str, str]:
         """Return the (reasoning, text) that can be emitted after the next part of each."""
-        if reasoning and self._self_hosted and not self._place:
-            self._place = _ANSWER
+        if reasoning and self._self_hosted and not self._state:
+            self._state = _AFTER_REASONING
         if not text:
             return reasoning, ""
         if self._is_new:
             text = text.lstrip(_BREAKS)
             self._is_new = not text
-        text, self._held = self._held + text, ""
-        answer = ""
-        while self._place < _END:
-            found = _NEXT_TAG[self._place].match(text)
-            if found is None:  # there is something else than the tag
-                self._place = _END
+        text, self._buffered = self._buffered + text, ""
+        content = ""
+        while self._state < _END:
+            found = _NEXT_TAG[self._state].match(text)
+            if found is None:  # no tag comes next
+                self._state = _END
                 break
-            before, self._held, tag = found.groups()
-            if self._place == _REASONING:
+            before, self._buffered, tag = found.groups()
+            if self._state == _IN_REASONING:
                 reasoning += before
             else:
-                answer += before
+                content += before
             if tag is None:
-                return reasoning, answer
-            self._place, self._held = _TAGS.index(tag) + 1, ""
+                return reasoning, content
+            self._state, self._buffered = _TAGS.index(tag) + 1, ""
             text = text[found.end() :]
             self._is_new = not text
-        return reasoning, answer + text
+        return reasoning, content + text
 
     def close(self) -> tuple[str, str]:
         """Return the buffered rest as (reasoning, text)."""
-        held, self._held = self._held, ""
-        return (held, "") if self._place == _REASONING else ("", held)
+        rest, self._buffered = self._buffered, ""
+        return (rest, "") if self._state == _IN_REASONING else ("", rest)
 
 
 def split_think_tags(text: str, reasoning: str = "", self_hosted: bool = False) -> tuple[str, str]:
-    """Split a whole text into (reasoning, text), beside the reasoning in its field."""
+    """Split a whole text into (reasoning, text); `reasoning` is what its own field has."""
     parser = ThinkTagParser(self_hosted=self_hosted)
-    thoughts, answer = zip(parser.feed(text, reasoning), parser.close(), strict=True)
-    return "".join(thoughts), "".join(answer)
+    reasonings, texts = zip(parser.feed(text, reasoning), parser.close(), strict=True)
+    return "".join(reasonings), "".join(texts)

@@ -1,9 +1,8 @@
-"""How core reads the `content_blocks` of this provider's messages: a block translator.
+"""The block translator by which core computes the `content_blocks` of this provider's messages.
 
-Core numbers blocks by type change while tool calls have numbers of their own, so without names a
-tool call is merged into the text before it. An index that begins with `lc_` is a name to core:
-blocks of one name are joined and no others, which makes v0, `output_version="v1"` and v3 events
-right alike.
+Core increments its block index where the type changes, but tool calls have their own indexes, so a
+tool call could be merged into the text before it. Blocks whose index begins with `lc_` are merged
+only if the indexes are equal, which works for v0, `output_version="v1"` and v3 events.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def translate_chunk(chunk: AIMessageChunk) -> list[types.ContentBlock]:
         block["index"] = f"lc_{block['type']}"
     if chunk.chunk_position == "last":
         return cast("list[types.ContentBlock]", blocks + _call_blocks(chunk))
-    # Core's events take any JSON for arguments; a bracket that closes nothing stops them.
+    # Core's events accept any JSON as arguments; an unmatched bracket makes it invalid.
     ends = [
         tool_call_chunk(args="}", index=cast("int", call["index"]))
         for call in chunk.invalid_tool_calls

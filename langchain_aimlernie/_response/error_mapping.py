@@ -1,7 +1,7 @@
-"""Error responses, in any format, to the classes of `langchain_aimlernie.errors`.
+"""Map error responses, in any format, to the classes of `langchain_aimlernie.errors`.
 
 The API's own body is `{"message", "path", "requestId", "statusCode", "timestamp"}`; OpenAI's
-shape, lists of messages, pages of a proxy, empty bodies and broken ones occur as well.
+format, lists of messages, pages of a proxy, empty bodies and broken ones occur as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._response import error_patterns as wordings
+from langchain_aimlernie._response import error_patterns as patterns
 from langchain_aimlernie._response.schema import coerce_number, is_object, request_id_in
 from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MAX_BODY = 8 * 1024
-"""Characters of an error response that an error keeps."""
+"""Maximum number of characters of the response that an error keeps."""
 
 _MAX_PARSED = 64 * 1024
 _MAX_MESSAGE = 500
@@ -57,16 +57,16 @@ _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
     408: APITimeoutError,
-    410: NotFoundError,  # NVIDIA's and Hugging Face's for a model that they have withdrawn
+    410: NotFoundError,  # NVIDIA's and Hugging Face's for a withdrawn model
     425: InternalServerError,
     429: RateLimitError,
-    499: InternalServerError,  # a proxy's, which closed the request: this client was waiting
+    499: InternalServerError,  # "client closed request", from a proxy; this client did not
 }
 _BY_STATUS_CLASS: Mapping[int, type[AimlErnieError]] = {4: BadRequestError, 5: InternalServerError}
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _REDIRECTS = range(300, 400)
 _NOT_RETRYABLE = frozenset({501, 505, 511})
-"""Server errors that stay: not implemented, HTTP version, network login (RFC 9110, RFC 6585)."""
+"""Permanent: not implemented, HTTP version, network login (RFC 9110, RFC 6585)."""
 
 _HINTS: Mapping[type[AimlErnieError], str] = {
     AuthenticationError: "Check api_key or AIMLAPI_API_KEY.",
@@ -84,13 +84,13 @@ _MESSAGE_KEYS = (
     *("description", "reason", "title"),
 )
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
-"""Keys of lists with one entry for each part of the request that is wrong."""
+"""Keys of lists with one entry for each invalid part of the request."""
 
-_BEHIND = (("metadata", "raw"), ("value", "error_message"))
-"""Where OpenRouter's and Vercel's gateways have the message of the server behind them."""
+_UPSTREAM = (("metadata", "raw"), ("value", "error_message"))
+"""Where the gateways of OpenRouter and Vercel have the message of the upstream server."""
 
 _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
-"""Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
+"""Keys of an entry's location: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
 
 _CODES = ("code", "error_code", "errorCode", "type", "error_type", "errorType")
 _REQUEST_IDS = ("requestId", "request_id")
@@ -99,33 +99,33 @@ _ERROR_KEYS = (
     *("error", "message", "statusCode", "error_msg", "error_code", "error_message", "detail"),
     *("errors", "msg", "errorMsg", "errorMessage"),
 )
-"""Keys that no response has without choices, and that stand in the bodies of errors we know."""
+"""Keys of known error bodies; a response without choices that has one is an error."""
 
 _FAILURES = {
     **dict.fromkeys(
         (
             *("error", "abort", "aborted", "cancelled", "canceled", "timeout"),  # vLLM, SGLang
-            "recover_stop",  # FastDeploy, which gave up on a request that it had preempted
+            "recover_stop",  # FastDeploy gave up on a preempted request
             *("network_error", "insufficient_system_resource"),  # Zhipu, DeepSeek
         ),
         _BROKEN_OFF,
     ),
     **dict.fromkeys(("load", "unload"), _UNPROMPTED),
 }
-"""Reasons to finish that are none of the model's, and what they mean."""
+"""Finish reasons that are failures of the server, and their messages."""
 
 _NO_ERROR: tuple[object, ...] = (None, 0, "", [], "0", "ok", "OK", "success", "Success")
-"""What stands under these keys if nothing is wrong."""
+"""Values of these keys if there is no error."""
 
 _ERROR_TEXT = re.compile(
     rf"""\s*(?:\{{\s*["'](?:{"|".join(_ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
     re.IGNORECASE,
 )
-"""The beginning of an error that was to be JSON, or of a line such as `error: out of memory`."""
+"""The beginning of an error in broken JSON, or of a line such as `error: out of memory`."""
 
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
 _EVENT = re.compile(r"\s*(?:(?:event|id|retry)?:.*\n)*data:(.*)")
-"""An error that is sent as an event, with the status of an error, as DashScope does."""
+"""An event as the body of an error response, as DashScope sends it."""
 
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 _PERMANENT = (
@@ -133,10 +133,10 @@ _PERMANENT = (
     r"sensitive[ _]words|new_sensitive",  # the filters of New API and MiniMax, with a 500
 )
 _WAIT = re.compile(
-    wordings.TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
+    patterns.TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
     re.IGNORECASE,
 )
-"""What a message says of the time to wait: `12m2.3s`, `9 seconds`, `120ms`."""
+"""The time to wait in a message: `12m2.3s`, `9 seconds`, `120ms`."""
 
 _WAIT_FIELD = re.compile(
     r'\bretry_?(?:after|delay)(?:_seconds)?\\*"\s*:[\s\\"]*(\d+(?:\.\d+)?)(?=[s"\\,}\s])',
@@ -147,7 +147,7 @@ _WAIT_FIELD = re.compile(
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _CODES_OF_STATUS: Mapping[int | None, Sequence[str]] = {
-    None: ["context_length_exceeded"],  # whatever type stands beside it
+    None: ["context_length_exceeded"],  # whatever the type beside it
     400: ["invalid_request_error", "invalid_request", "bad_request", "validation_error"],
     401: ["invalid_api_key", "authentication_error", "auth_error", "unauthorized"],
     402: ["insufficient_credits"],
@@ -167,13 +167,13 @@ _STATUS_OF_CODE = {code: status for status, codes in _CODES_OF_STATUS.items() fo
 def error_from_response(
     status: int, headers: Mapping[str, str], body: bytes, *, redactor: Redactor = NO_SECRETS
 ) -> AimlErnieError:
-    """Return the error for an HTTP response that is not a success; `body` may be a part of it."""
+    """Return the error for an HTTP response that is not a success; `body` may be incomplete."""
     parsed = _parse_body(body, redactor)
     details = _details(parsed)
     is_redirect = status in _REDIRECTS and "location" in headers
     message = _redirect_message(headers) if is_redirect else details.message
     if not message:
-        phrase = _PHRASES.get(status, "A status that is not one of HTTP")
+        phrase = _PHRASES.get(status, "Unknown HTTP status")
         message = f"{phrase}; the response has no error message."
     details = details._replace(message=message, status=status)
     return _error(details, parsed, status, headers, redactor)
@@ -184,9 +184,9 @@ def error_in_payload(
     headers: Mapping[str, str] = _NOTHING,
     redactor: Redactor = NO_SECRETS,
 ) -> AimlErnieError | None:
-    """Return the error in the JSON of a 200 or of an event; `None` if it has none.
+    """Return the error in the JSON of an event or of a response with status 200, if any.
 
-    The class depends on the code or status inside, as it does on an HTTP status.
+    Its class depends on the code or status in the JSON, as otherwise on the HTTP status.
     """
     found = _failed_part(payload)
     if found is None:
@@ -197,9 +197,9 @@ def error_in_payload(
 def error_in_text(
     data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool
 ) -> AimlErnieError | None:
-    """Return the error in the data of a 200 or of an event that is not a JSON object, if any.
+    """Return the error in data that is not a JSON object, of an event or with status 200, if any.
 
-    Unless the event is of the type `error` (`is_error`), the data must begin like one.
+    Unless the event has the type `error` (`is_error`), the data must begin like an error.
     """
     body = _parse_body(data, redactor)
     if not is_error and not (isinstance(body, str) and _ERROR_TEXT.match(body)):
@@ -210,31 +210,31 @@ def error_in_text(
 def response_of(
     status: int, headers: Mapping[str, str], body: object, redactor: Redactor
 ) -> ErrorResponse:
-    """Return the HTTP response as an error keeps it; `body` is text or JSON without secrets."""
+    """Return the HTTP response for an error to keep; `body` is text or JSON without secrets."""
     if not isinstance(body, str):
         body = "" if body is None else json.dumps(body, ensure_ascii=False, default=str)
     return ErrorResponse(status, redactor.headers(headers), body[:MAX_BODY])
 
 
 def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
-    """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
+    """Return the part of an event, or of a response with status 200, that is an error, if any."""
     choices = payload.get("choices")
-    places = [*filter(is_object, choices)] if isinstance(choices, list) else []
-    for place in (payload, *places):
-        if _is_error(place.get("error")):
-            return place
+    objects = [*filter(is_object, choices)] if isinstance(choices, list) else []
+    for each in (payload, *objects):
+        if _is_error(each.get("error")):
+            return each
     status = payload.get("base_resp")  # MiniMax
     if is_object(status) and status.get("status_code") not in _NO_ERROR:
         return status
-    for reason in (place.get("finish_reason") for place in places):
-        if failure := _FAILURES.get(str(reason).lower()):  # Cohere has capitals
+    for reason in (choice.get("finish_reason") for choice in objects):
+        if failure := _FAILURES.get(str(reason).lower()):  # Cohere's are capitals
             return {"message": failure.format(reason), **payload}
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None
 
 
 def _is_error(value: object) -> bool:
-    """Whether an error says anything: some servers send one with empty fields in each response."""
+    """Whether the value of `error` is one: some servers always send one with empty fields."""
     values = value.values() if isinstance(value, dict) else (value,)
     return any(value not in _NO_ERROR for value in values)
 
@@ -243,8 +243,8 @@ def _error_in_200(
     found: object, body: object, headers: Mapping[str, str], redactor: Redactor
 ) -> AimlErnieError:
     details = _details(found)
-    # An `invalid_request_error` about too many requests is none.
-    lowest = 401 if details.matches(wordings.RATE_LIMITS) else 400
+    # An `invalid_request_error` about too many requests is not one.
+    lowest = 401 if details.matches(patterns.RATE_LIMITS) else 400
     if details.status is not None and details.status < lowest:
         details = details._replace(status=None)
     return _error(details, body, 200, headers, redactor)
@@ -264,9 +264,9 @@ class _Details(NamedTuple):
         names = map(str.lower, (*self.kinds, self.message))
         return next((_STATUS_OF_CODE[name] for name in names if name in _STATUS_OF_CODE), default)
 
-    def matches(self, patterns: tuple[str, ...]) -> bool:
+    def matches(self, group: tuple[str, ...]) -> bool:
         """Whether the message, a code or a type matches one of the patterns."""
-        return wordings.any_of(patterns).search("\n".join((*self.kinds, self.message))) is not None
+        return patterns.any_of(group).search("\n".join((*self.kinds, self.message))) is not None
 
 
 def _error(
@@ -294,21 +294,21 @@ def _error(
 
 def _class_of(details: _Details) -> type[AimlErnieError]:
     status, matches = details.status, details.matches
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # FastDeploy's for any error, whatever its type
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # FastDeploy's status for any error
         status = details.implied_status(status)
-    # A limit of tokens for a minute is not one of the context.
-    # 500 is llama.cpp's and Ollama's, and with 503 that of gateways for what is behind them.
-    is_rate = matches(wordings.RATE_LIMITS)
-    if status in (None, 400, 413, 422, 500, 503) and matches(wordings.OVERFLOWS) and not is_rate:
+    # A limit of tokens per minute is not one of the context. For the latter, llama.cpp and Ollama
+    # send 500, gateways 500 or 503.
+    is_rate = matches(patterns.RATE_LIMITS)
+    if status in (None, 400, 413, 422, 500, 503) and matches(patterns.OVERFLOWS) and not is_rate:
         return ContextWindowExceededError
-    if status in (None, 400, 401, 403, 412) and matches(wordings.EXHAUSTED_FUNDS):
+    if status in (None, 400, 401, 403, 412) and matches(patterns.EXHAUSTED_FUNDS):
         return InsufficientCreditsError
-    if status in (None, 400) and matches(wordings.INVALID_KEYS):
+    if status in (None, 400) and matches(patterns.INVALID_KEYS):
         return AuthenticationError
-    if status in (None, 400, 401, 503) and matches(wordings.UNKNOWN_MODELS):
+    if status in (None, 400, 401, 503) and matches(patterns.UNKNOWN_MODELS):
         return NotFoundError
     if status is None:
-        limits = wordings.FREE_TIER + wordings.EXHAUSTED_QUOTAS + wordings.LIMITS
+        limits = patterns.FREE_TIER + patterns.EXHAUSTED_QUOTAS + patterns.LIMITS
         return RateLimitError if is_rate or matches(limits) else InternalServerError
     return _BY_STATUS.get(status) or _BY_STATUS_CLASS.get(status // 100, InvalidResponseError)
 
@@ -323,13 +323,13 @@ def _is_retryable(
     if headers.get("x-should-retry") == "false" or details.status in _NOT_RETRYABLE:
         return False
     if cls is RateLimitError:
-        # Exhausted funds and the free tier do not come back in seconds. A quota does only if the
-        # response says so.
-        is_brief = retry_after is not None or matches(wordings.RATE_LIMITS)
-        is_used_up = matches(wordings.EXHAUSTED_QUOTAS) and not is_brief
-        # Gemini says "your current quota" of a limit per minute, too, but with a time to wait.
-        is_unpaid = matches(wordings.EXHAUSTED_FUNDS) and not _WAIT.search(details.message)
-        return not (is_used_up or is_unpaid or matches(wordings.FREE_TIER))
+        # Funds and the free tier are not restored within seconds, a quota only if the response
+        # says so.
+        is_brief = retry_after is not None or matches(patterns.RATE_LIMITS)
+        is_used_up = matches(patterns.EXHAUSTED_QUOTAS) and not is_brief
+        # Gemini calls a limit per minute "your current quota", too, but with a time to wait.
+        is_unpaid = matches(patterns.EXHAUSTED_FUNDS) and not _WAIT.search(details.message)
+        return not (is_used_up or is_unpaid or matches(patterns.FREE_TIER))
     if cls is InternalServerError:
         return not matches(_PERMANENT)
     return cls.is_retryable and cls is not InvalidResponseError
@@ -341,14 +341,14 @@ def _details(body: object) -> _Details:
         body = body[0]  # as Gemini sends it
     if not isinstance(body, dict):
         return _Details(_message(body))
-    places = [body, *filter(is_object, map(body.get, ("message", "errors", "error")))]
-    if len(places) > 1 and is_object(inner := places[-1].get("error")):
-        places.append(inner)
-    message, kinds = _message(body), tuple(_texts(places, (*_CODES, "status")))
-    code = next(_texts(places, _CODES), None)
-    request_id = next(_texts(places, _REQUEST_IDS), None)
-    written = filter(re.compile(r"[1-5]\d\d").fullmatch, _texts(places[::-1], _STATUSES))
-    details = _Details(message, code, next(map(int, written), None), request_id, kinds)
+    levels = [body, *filter(is_object, map(body.get, ("message", "errors", "error")))]
+    if len(levels) > 1 and is_object(inner := levels[-1].get("error")):
+        levels.append(inner)
+    message, kinds = _message(body), tuple(_texts(levels, (*_CODES, "status")))
+    code = next(_texts(levels, _CODES), None)
+    request_id = next(_texts(levels, _REQUEST_IDS), None)
+    statuses = filter(re.compile(r"[1-5]\d\d").fullmatch, _texts(levels[::-1], _STATUSES))
+    details = _Details(message, code, next(map(int, statuses), None), request_id, kinds)
     return details._replace(status=details.status or details.implied_status())
 
 
@@ -378,14 +378,14 @@ def _message(value: object, depth: int = 0) -> str:
 
 
 def _entries(value: Mapping[str, object], depth: int) -> str:
-    """Return the messages about parts of the request, with their locations; "" without any.
+    """Return the messages about parts of the request, with their locations; "" if there are none.
 
-    A gateway's error has that of the server behind it, too.
+    A gateway's error contains that of the upstream server, too.
     """
     error = value.get("error")
     inside = _entries(error, depth + 1) if isinstance(error, dict) and depth <= _MAX_DEPTH else ""
-    behind = [(value.get(outer), inner) for outer, inner in _BEHIND]
-    texts = [place.get(inner) for place, inner in behind if isinstance(place, dict)]
+    upstream = [(value.get(outer), inner) for outer, inner in _UPSTREAM]
+    texts = [each.get(inner) for each, inner in upstream if isinstance(each, dict)]
     lists = [_as_list(value[key]) for key in _ENTRIES if key in value]
     return _join((inside, *(_message(entries, depth) for entries in (*texts, *lists))))
 
@@ -398,11 +398,11 @@ def _as_list(value: object) -> object:
 
 
 def _entry(item: object, depth: int) -> str:
-    """Return the message about one part of the request, after the location of that part."""
+    """Return the message about a part of the request, after its location."""
     message = _message(item, depth)
-    for place in map(item.get, _LOCATIONS) if message and is_object(item) else ():
-        parts = place if isinstance(place, list) else [place]
-        if place and all(isinstance(part, str | int) for part in parts):
+    for location in map(item.get, _LOCATIONS) if message and is_object(item) else ():
+        parts = location if isinstance(location, list) else [location]
+        if location and all(isinstance(part, str | int) for part in parts):
             return f"{'.'.join(map(str, parts))}: {message}"
     return message
 
@@ -411,9 +411,9 @@ def _join(texts: Iterable[str]) -> str:
     return "; ".join(filter(None, texts))
 
 
-def _texts(places: Sequence[Mapping[str, object]], keys: Sequence[str]) -> Iterator[str]:
-    """Yield the texts and whole numbers under `keys`, innermost first."""
-    for value in (place.get(key) for place in reversed(places) for key in keys):
+def _texts(levels: Sequence[Mapping[str, object]], keys: Sequence[str]) -> Iterator[str]:
+    """Yield the texts and integers under `keys`, those of the last level first."""
+    for value in (level.get(key) for level in reversed(levels) for key in keys):
         if isinstance(value, str) and value:
             yield truncate(value, 200)
         elif isinstance(number := coerce_number(value), int) and abs(number) < 10**9:
@@ -432,7 +432,7 @@ def _redirect_message(headers: Mapping[str, str]) -> str:
 
 
 def _parse_body(body: bytes, redactor: Redactor) -> object:
-    """Return the JSON of an error body, or its text, with secrets redacted; raises nothing."""
+    """Return the JSON of an error body, or its text, with secrets redacted; never raises."""
     text = body[:_MAX_PARSED].removeprefix(BOM_UTF8).decode(errors="replace")
     text = redactor.text(text)
     try:
@@ -446,8 +446,8 @@ def _parse_body(body: bytes, redactor: Redactor) -> object:
 def _retry_after(headers: Mapping[str, str], body: str, message: str) -> float | None:
     """Return the seconds that the server asks to wait; `None` if it does not.
 
-    `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
-    10.2.3); gateways drop both, so that only the body has it. A time gone by is 0.
+    `retry-after-ms` takes precedence over `Retry-After`, which is seconds or an HTTP date (RFC
+    9110, 10.2.3). Gateways may drop both, leaving it in the body only. A past date is 0.
     """
     milliseconds, value = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     for text, unit in ((milliseconds, 1000), (value.partition(",")[0], 1)):
@@ -456,7 +456,7 @@ def _retry_after(headers: Mapping[str, str], body: str, message: str) -> float |
             if seconds >= 0:
                 return seconds
     with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
-        date = parsedate_to_datetime(value)  # RFC 9110 knows no other zone than GMT
+        date = parsedate_to_datetime(value)  # RFC 9110 has no zone but GMT
         return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
     if field := _WAIT_FIELD.search(body):
         return float(field[1])

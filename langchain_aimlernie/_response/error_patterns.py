@@ -1,9 +1,9 @@
-"""The wordings by which servers say what a status alone does not: one pattern a row.
+"""Patterns of the texts of errors, for what the status does not say; one per line.
 
-A comment beside or above a row names servers that send it; the tests have a sample body for each
-row. A pattern names a sentence rather than a word, because "balance" also stands in "load balancer"
-and "is too long" is also said of a tool's description. Patterns are searched for, whatever the
-case, in the codes of an error and in its message, each on a line of its own.
+A comment beside or above a pattern names servers that send it; the tests have a sample body for
+each. A pattern is a phrase rather than a word, because "balance" is also part of "load balancer",
+and a tool's description may be "too long", too. Case does not matter. A pattern is searched for in
+the codes and the message of an error, each on a separate line.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ OVERFLOWS = (
     # OpenAI's code, also of Groq, Cerebras and others; MiniMax, z.ai
     rf"{_LIMIT}(?:[ _](?:was|is|has|been))*[ _]exceed",
     r"maximum context (?:length|window)",  # OpenAI, vLLM, DeepSeek, OpenRouter, Mistral
-    r"ContextWindowExceededError",  # LiteLLM, at the head of its messages
+    r"ContextWindowExceededError",  # LiteLLM, at the beginning of messages
     r"longer than the maximum model length",  # vLLM
     r"(?:longer|greater) than the (?:model's )?context length",  # SGLang, Together, LM Studio
     r"maximum prompt length is",  # xAI
     rf"prompt(?: \([^)]*\)|{_COUNT})(?: is)? too (?:long|large)",  # Anthropic, vLLM, Atlas
-    # Bedrock, Replicate, SiliconFlow, FastDeploy; "stop input" is none
+    # Bedrock, Replicate, SiliconFlow, FastDeploy; not "stop input"
     r"(?:^|[:.] )(?:(?:the|your|total) )?input (?:text )?is too (?:long|large)",
     r"length of all messages is too long",  # Perplexity
     r"(?:prompt|tokens|characters)_too_long",  # Qianfan's codes
@@ -59,7 +59,7 @@ OVERFLOWS = (
     r"when context the overflows",
     r"cannot truncate prompt with n_keep",
     r"reached context length of",
-    # vLLM: what the prompt leaves of the context is less than nothing
+    # vLLM, if the prompt is longer than the context
     r"max_tokens must be at least 1, got -\d",
     r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",  # OpenAI
     # Qianfan and servers behind it
@@ -100,7 +100,7 @@ FREE_TIER = (
     r"free-models-per-day",  # OpenRouter
     r"免费额度",  # Qianfan, DashScope
 )
-"""What is free has been used up: waiting helps after an hour or a day at the earliest."""
+"""The free allowance is used up: waiting helps after an hour or a day at the earliest."""
 
 EXHAUSTED_QUOTAS = (
     # Google, Qianfan's search, LiteLLM, ModelScope
@@ -111,7 +111,7 @@ EXHAUSTED_QUOTAS = (
     r"usage limit reached",  # z.ai, MiniMax
     r"配额(?:已?用[尽完]|不足|已?耗尽|超限)|超[出过]\w{0,4}配额",
 )
-"""A quota is used up, and nothing here says of what length of time."""
+"""A quota is used up; its period is unknown."""
 
 RATE_LIMITS = (
     r"rate[ _-]?limit(?!error)",  # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type
@@ -122,7 +122,7 @@ RATE_LIMITS = (
     rf"{TRY_AGAIN}\d",
     r"限流|请求(?:过于)?频繁|[频速]率(?:过快|超限|限制)",  # Qianfan, Zhipu
 )
-"""Too many requests or tokens in a time: waiting helps."""
+"""Too many requests or tokens in some time: waiting helps."""
 
 LIMITS = (r"RateLimitError|throttling_error",)
 """LiteLLM's name and type of any 429; they do not say whether waiting helps."""
@@ -132,7 +132,7 @@ INVALID_KEYS = (
     r"api[ _]key(?: not valid| expired|_invalid)",  # Gemini
     r"expired[ _]key",  # LiteLLM
 )
-"""The key is wrong, which some say with a 400 or in a 200."""
+"""The key is wrong, which some servers report with status 400 or 200."""
 
 UNKNOWN_MODELS = (
     r"not a valid model|model_not_found",  # OpenRouter, New API's code
@@ -147,7 +147,7 @@ UNKNOWN_MODELS = (
     r"model identifier is invalid",  # Bedrock
     r"no available channel for model|无可用渠道",  # New API and One API, without the code
 )
-"""The model is not one of the server's, which some say with a 400, a 401 or a 503."""
+"""The server does not have the model, which some report with status 400, 401 or 503."""
 
 
 @functools.cache

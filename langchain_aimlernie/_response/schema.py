@@ -1,8 +1,8 @@
-"""The completions of the API: JSON to typed values, with one kind of failure.
+"""Parse the JSON of completions into typed values.
 
-A JSON response and a streamed event differ in one key, `message` or `delta`; one type serves both.
-Everything a server may get wrong in a single value (a missing key, a `null`, a number as text) is
-settled here; what is not a response at all is an `InvalidResponseError`.
+A JSON response and an event of a stream differ in one key, `message` or `delta`; one type serves
+both. Single values that are wrong (a missing key, a `null`, a number as text) are corrected here;
+what is not a response at all is an `InvalidResponseError`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _MAX_BODY = 8192
 _DEEPEST_PART = 8
 _DEEPEST_EXTRA = 16
 _RESERVED_KEYS = frozenset({"finish_reason", "logprobs", "output_version"})
-"""Keys of `response_metadata` that mean something to core, or are merged over the chunks."""
+"""Keys of `response_metadata` with a meaning in core, or with values merged from all chunks."""
 
-_ANSWER_KEYS = _RESERVED_KEYS | {
+_COMPLETION_KEYS = _RESERVED_KEYS | {
     *("id", "object", "created", "model", "system_fingerprint", "service_tier"),
     *("choices", "usage", "meta", "error"),
-    "obfuscation",  # random text by which OpenAI hides how long an event is
+    "obfuscation",  # random text with which OpenAI hides the length of an event
 }
 _CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "text", "error"}
 _MESSAGE_KEYS = frozenset(
@@ -49,7 +49,7 @@ _FINISH_REASONS = {
         "content_filter",
     ),
 }
-"""Reasons to finish of other APIs, which gateways pass on, in lower case, and OpenAI's for them."""
+"""Finish reasons of other APIs (in lower case), which gateways pass on, and OpenAI's for them."""
 
 _REQUEST_ID_HEADERS = (
     *("x-request-id", "request-id"),
@@ -65,24 +65,23 @@ _NOTHING: Mapping[str, object] = {}
 class ToolCallDelta(NamedTuple):
     """A tool call, or a delta of one in a stream; absent parts are empty.
 
-    `place` is the wire's `index`.
+    `wire_index` is the server's `index`.
     """
 
-    place: int | None
+    wire_index: int | None
     id: str
     name: str
     arguments: str
 
 
 class Choice(NamedTuple):
-    """One choice of a completion, or its delta in an event.
+    """One choice of a completion, or its delta in an event (then `is_message` is false).
 
-    `place` is the wire's `index`; the extras are what stands under keys that are not read here.
-    `is_whole` tells a message from a delta.
+    `wire_index` is the server's `index`; the extras are the items with unknown keys.
     """
 
-    is_whole: bool
-    place: int
+    is_message: bool
+    wire_index: int
     text: str
     reasoning: str
     refusal: str
@@ -100,7 +99,7 @@ class Completion(NamedTuple):
     """A completion, or one event of a stream.
 
     `facts` are `id`, `model`, `created`, `system_fingerprint` and `service_tier`, absent ones left
-    out; `extras` is what stands under keys that are not read here.
+    out; `extras` are the items with unknown keys.
     """
 
     choices: tuple[Choice, ...] = ()
@@ -110,9 +109,9 @@ class Completion(NamedTuple):
     extras: Mapping[str, object] = _NOTHING
 
     def merge(self, later: Completion) -> Completion:
-        """Return what two events say of their completion: the first facts, the last counts.
+        """Return the metadata of two events of one completion: the first facts, the last counts.
 
-        A zero replaces no count, and the earlier total is dropped.
+        A count is not replaced by a zero, and the earlier total is dropped.
         """
         usage = self.usage or later.usage
         if self.usage and later.usage:
@@ -146,10 +145,10 @@ def object_or_empty(value: object) -> Mapping[str, object]:
 
 
 def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> Any:
-    """Parse JSON leniently, because it has been paid for; raise `InvalidResponseError` at last.
+    """Parse JSON leniently, because it has been paid for, or raise an `InvalidResponseError`.
 
-    Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
-    are not UTF-8 (they become U+FFFD), and integers of any length.
+    Accepts what the fast parser rejects: a byte order mark, lone surrogate escapes, bytes that are
+    not UTF-8 (they become U+FFFD), and integers of any length.
     """
     try:
         return from_json(data)
@@ -169,7 +168,7 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> Any:
 
 
 def unreadable(problem: str, text: str, redactor: Redactor) -> InvalidResponseError:
-    """Return the error of a response that is not in the format of the API; it shows the text."""
+    """Return the error for a response that is not in the API's format; it shows an excerpt."""
     text = redactor.text(text[:_MAX_BODY])
     excerpt = text[:_EXCERPT].strip()
     return InvalidResponseError(
@@ -178,7 +177,7 @@ def unreadable(problem: str, text: str, redactor: Redactor) -> InvalidResponseEr
 
 
 def _parse_int(digits: str) -> int | float:
-    return int(digits) if len(digits) < 400 else float(digits)  # noqa: PLR2004  a double ends there
+    return int(digits) if len(digits) < 400 else float(digits)  # noqa: PLR2004  the digits of the largest double
 
 
 def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, object]:
@@ -196,27 +195,27 @@ def request_id_in(headers: Mapping[str, str]) -> str | None:
 
 
 def parse_event(payload: Mapping[str, object]) -> Completion:
-    """Return a completion or an event typed; values of undocumented types count as absent."""
+    """Parse a completion or an event; values of undocumented types count as absent."""
     choices, usage = payload.get("choices"), payload.get("usage")
     choices = [*filter(is_object, choices)] if isinstance(choices, list) else []
     if not usage:  # Moonshot has it in the choice, Groq in `x_groq`
-        places = filter(is_object, (*choices, payload.get("x_groq")))
-        usage = next(filter(None, (place.get("usage") for place in places)), None)
+        objects = filter(is_object, (*choices, payload.get("x_groq")))
+        usage = next(filter(None, (each.get("usage") for each in objects)), None)
     facts = [(name, parse(payload.get(name))) for name, parse in _FACTS.items()]
     return Completion(
         tuple(map(_parse_choice, choices)),
         {name: value for name, value in facts if value is not None},
         usage if is_object(usage) else None,
         object_or_empty(object_or_empty(payload.get("meta")).get("usage")),
-        _extras(payload, _ANSWER_KEYS),
+        _extras(payload, _COMPLETION_KEYS),
     )
 
 
-def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | None:
+def plain_delta(payload: Mapping[str, Any], index: int) -> tuple[str, str] | None:
     """Return the (text, reasoning) of an event that has nothing else; `None` for other events.
 
-    Nearly all events of a stream are such; this spares them the full reading. The delta must belong
-    to the choice with the index `place`.
+    Nearly all events of a stream are such, and need no full parsing. The delta must belong to the
+    choice with this index.
     """
     try:
         (choice,) = payload["choices"]
@@ -228,47 +227,47 @@ def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | Non
     reasoning = "" if reasoning is None else reasoning
     if not (type(text) is type(reasoning) is str and (text or reasoning)):
         return None
-    if choice.get("index", 0) != place or choice.get("finish_reason") or choice.get("logprobs"):
+    if choice.get("index", 0) != index or choice.get("finish_reason") or choice.get("logprobs"):
         return None
     if choice.get("error") or payload.get("usage") or payload.get("meta") or payload.get("error"):
         return None
     has_more = (
-        _extras(payload, _ANSWER_KEYS)
+        _extras(payload, _COMPLETION_KEYS)
         or _extras(choice, _CHOICE_KEYS)
-        or _extras(delta, _PLAIN_DELTA)
+        or _extras(delta, _PLAIN_DELTA_KEYS)
     )
     return None if has_more else (text, reasoning)
 
 
-_PLAIN_DELTA = frozenset({"role", "content", "reasoning_content"})
+_PLAIN_DELTA_KEYS = frozenset({"role", "content", "reasoning_content"})
 
 
 def _parse_choice(choice: Mapping[str, object]) -> Choice:
     message = choice.get("delta")
-    is_whole = message is None
-    if is_whole:
+    is_message = message is None
+    if is_message:
         message = choice.get("message")
-    if not is_object(message):  # text completions have a text alone, Together has it beside
+    if not is_object(message):  # text completions have `text` only, Together has both
         message = {"content": choice.get("text")}
     logprobs = choice.get("logprobs")
     finish_reason = _unless_placeholder(choice.get("finish_reason")) or None
     if finish_reason:
         finish_reason = _FINISH_REASONS.get(finish_reason.lower(), finish_reason)
-    content, thoughts = message.get("content"), message.get("reasoning_content")
-    if content is None or (content == "" and not (thoughts or message.get("tool_calls"))):
-        # Where FastDeploy has the text of models that may answer with images; beside reasoning and
-        # calls it is the text that they were read from.
+    content, reasoning = message.get("content"), message.get("reasoning_content")
+    if content is None or (content == "" and not (reasoning or message.get("tool_calls"))):
+        # FastDeploy has the text of models that can generate images here; beside reasoning and
+        # calls, it is the text from which they were parsed.
         content = message.get("multimodal_content")
-    if isinstance(content, list):  # Magistral's thoughts are parts of the content
-        thoughts = thoughts or [*filter(_is_thought, content)]
-        content = [part for part in content if not _is_thought(part)]
+    if isinstance(content, list):  # Magistral's reasoning is in parts of the content
+        reasoning = reasoning or [*filter(_is_reasoning, content)]
+        content = [part for part in content if not _is_reasoning(part)]
     return Choice(
-        is_whole,
+        is_message,
         coerce_int(choice.get("index")) or 0,
         parse_text(content),
-        parse_text([thoughts or message.get("reasoning") or None]),
+        parse_text([reasoning or message.get("reasoning") or None]),
         parse_text(message.get("refusal") or None),
-        _parse_tool_calls(message, is_whole=is_whole),
+        _parse_tool_calls(message, is_message=is_message),
         finish_reason,
         logprobs if isinstance(logprobs, dict) else None,
         _extras(message, _MESSAGE_KEYS),
@@ -279,7 +278,7 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
 def _extras(part: Mapping[str, object], known: frozenset[str]) -> Mapping[str, object]:
     """Return the items with keys that are not `known`, without empty values.
 
-    A value nested so deeply that nobody could copy or trace it is left out.
+    A value nested too deeply to be copied or traced is left out.
     """
     if known.issuperset(part):
         return _NOTHING
@@ -291,7 +290,7 @@ def _extras(part: Mapping[str, object], known: frozenset[str]) -> Mapping[str, o
 
 
 def is_shallow(value: object, levels: int) -> bool:
-    """Whether no list or object in a JSON value is inside more than `levels` of them."""
+    """Whether the lists and objects in a JSON value are nested at most `levels` deep."""
     if isinstance(value, dict):
         value = [*value.values()]
     if not isinstance(value, list):
@@ -299,15 +298,15 @@ def is_shallow(value: object, levels: int) -> bool:
     return levels > 0 and all(is_shallow(item, levels - 1) for item in value)
 
 
-def _is_thought(part: object) -> bool:
+def _is_reasoning(part: object) -> bool:
     return is_object(part) and part.get("type") in ("thinking", "reasoning", "reasoning_content")
 
 
 def parse_text(value: object, depth: int = 0) -> str:
-    """Return text from a string, `null`, or a list of text parts; the JSON of what is none.
+    """Return the text of a string, `null` or a list of text parts; of other values their JSON.
 
-    A part has its text under "text" or the name of its type. Of other parts nothing is taken, but
-    content that is an object as a whole is an answer in JSON mode.
+    The text of a part is under "text" or the name of its type; other parts have none. Content that
+    is itself an object is a completion in JSON mode.
     """
     if isinstance(value, str):
         return value
@@ -327,20 +326,20 @@ def parse_text(value: object, depth: int = 0) -> str:
 
 
 def _parse_tool_calls(
-    message: Mapping[str, object], *, is_whole: bool
+    message: Mapping[str, object], *, is_message: bool
 ) -> tuple[ToolCallDelta, ...]:
-    """Return the calls of a delta, or of a whole message, in which each entry is a call."""
+    """Return the calls of a delta, or of a message, in which each entry is one whole call."""
     sent, function = message.get("tool_calls"), message.get("function_call")
     calls = [*filter(is_object, sent if isinstance(sent, list) else [sent])]
     if not calls and is_object(function):  # the form before `tool_calls`: one call, no id
         calls = [{"index": 0, "function": function}]
-    places = count() if is_whole else (coerce_int(call.get("index")) for call in calls)
-    return tuple(map(_parse_tool_call, calls, places))
+    indexes = count() if is_message else (coerce_int(call.get("index")) for call in calls)
+    return tuple(map(_parse_tool_call, calls, indexes))
 
 
-def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallDelta:
+def _parse_tool_call(call: Mapping[str, object], index: int | None) -> ToolCallDelta:
     function, custom = call.get("function"), call.get("custom")
-    if is_object(custom):  # it has one text, which LangChain names `__arg1`
+    if is_object(custom):  # its input is one text, `__arg1` in LangChain
         function = {**custom, "arguments": {"__arg1": parse_text(custom.get("input"))}}
     if not is_object(function):
         function = call  # some servers send name and arguments beside the id
@@ -348,10 +347,10 @@ def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallD
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     return ToolCallDelta(
-        place,
+        index,
         _unless_placeholder(call.get("id")),
         _unless_placeholder(function.get("name")).strip(),
-        # Halves of a surrogate pair as JSON writes them: readers join those of two fragments.
+        # Surrogates as JSON escapes, so that parsers join the halves of a pair in two fragments.
         _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):x}", arguments),
     )
 
@@ -360,7 +359,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _unless_placeholder(value: object) -> str:
-    """Return an id, a name or a finish_reason; empty for what servers send for none."""
+    """Return an id, a name or a finish reason; empty for the text of a null."""
     return value if isinstance(value, str) and value not in ("null", "None") else ""
 
 

@@ -1,6 +1,6 @@
-"""The bytes of a stream to `ChatGenerationChunk`s, for any split of the bytes.
+"""Decode the bytes of a stream to `ChatGenerationChunk`s, however the bytes are split.
 
-The end of the stream is checked: one that was cut is an error, never a shorter completion.
+A stream that ends early is an error, never a shorter completion.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _DEFAULT_TYPE = "message"
 _ERROR_TYPE = "error"
 _DONE = (b"[DONE]", b"DONE")
 _KNOWN_KEYS = (b'"choices"', b'"usage"', b'"meta"', b'"error"')
-"""One of them is in each event to be read, if the type is not of the standard."""
+"""An event of another type than `message` is parsed only if it has one of these keys."""
 
 
 def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
-    """Return the events that came as one, as some servers and proxies send them."""
+    """Return the events that a server or proxy has sent as one."""
     if event.data.startswith(b"data:"):  # an event within an event
         lines = [event.data.removeprefix(b"data:")]
     else:  # no blank line between events
@@ -63,10 +63,10 @@ def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
 class StreamDecoder(ResponseDecoder):
     """Decodes the bytes of one stream into chunks, without I/O.
 
-    Each chunk carries `model_provider`; its id is left to core, which takes the run's. All other
-    metadata, usage, cost and unknown keys are on the chunk that ends the stream
-    (`chunk_position="last"`) only, because core concatenates strings and adds numbers when it
-    merges chunks. A single JSON object in place of events is accepted, too.
+    Each chunk has `model_provider`; core sets its id to that of the run. All other metadata, usage,
+    cost and unknown keys are only on the last chunk (`chunk_position="last"`), because core
+    concatenates strings and adds numbers when it merges chunks. A single JSON object instead of
+    events is accepted, too.
 
     Attributes:
         events: The number of events with content; comments and empty deltas have none.
@@ -80,7 +80,7 @@ class StreamDecoder(ResponseDecoder):
         self._has_events: bool | None = None  # unknown before the first character
         self._body = bytearray()  # all that is not known to be events
         self._completion = Completion()
-        self._place: int | None = None  # of the choice that is kept, the first one
+        self._index: int | None = None  # of the first choice; others are ignored
         self._finish_reason: str | None = None
         self._message_extras: list[Mapping[str, object]] = []
         self._tools = ToolCallAssembler()
@@ -109,7 +109,7 @@ class StreamDecoder(ResponseDecoder):
             for event in self._sse.close():
                 with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
                     yield from self._decode(event)
-            if not (self._finish_reason or self.done or self._place is None):
+            if not (self._finish_reason or self.done or self._index is None):
                 raise StreamInterruptedError(
                     "The stream ended early, without [DONE] or a finish_reason; "
                     "`.partial` has the output received.",
@@ -131,7 +131,7 @@ class StreamDecoder(ResponseDecoder):
         message = AIMessageChunk(
             content=self._text.text(), tool_call_chunks=tool_calls, **self._facts(texts)
         )
-        # The chunks have a bracket too many for core, which would complete them; these have none.
+        # Unlike those that core reads from the chunks, these have no suffix to keep them invalid.
         message.invalid_tool_calls = invalid_tool_calls
         return message
 
@@ -159,7 +159,7 @@ class StreamDecoder(ResponseDecoder):
         return self._on_payload(payload)
 
     def _on_payload(self, payload: Mapping[str, object]) -> Sequence[ChatGenerationChunk]:
-        delta = None if self._place is None else plain_delta(payload, self._place)
+        delta = None if self._index is None else plain_delta(payload, self._index)
         if delta is None:
             self.raise_error_in(payload)
             return self._on_event(parse_event(payload))
@@ -169,13 +169,13 @@ class StreamDecoder(ResponseDecoder):
         return (_chunk(text, texts),) if text or texts else ()
 
     def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
-        if len(event.choices) > 1:  # also of one index: FastDeploy can send several deltas at once
+        if len(event.choices) > 1:  # even of one index: FastDeploy can send several deltas at once
             parts = (event._replace(choices=(choice,)) for choice in event.choices)
             return [*chain.from_iterable(map(self._on_event, parts))]
         choice = event.choices[0] if event.choices else NO_CHOICE
-        if event.choices and self._place is None:
-            self._place = choice.place
-        if event.choices and self._place != choice.place:
+        if event.choices and self._index is None:
+            self._index = choice.wire_index
+        if event.choices and self._index != choice.wire_index:
             warn_user("The stream has several choices; only the first is kept.")
             choice = NO_CHOICE
         extras = {**choice.choice_extras, **event.extras}
@@ -183,7 +183,7 @@ class StreamDecoder(ResponseDecoder):
         if has_facts or extras or event.facts != self._completion.facts:
             self._completion = self._completion.merge(event._replace(extras=extras))
         if choice.finish_reason and (choice.finish_reason != "stop" or not self._finish_reason):
-            self._finish_reason = choice.finish_reason  # the first one may be "stop", and the last
+            self._finish_reason = choice.finish_reason  # any other replaces "stop"
         if choice.message_extras:
             self._message_extras.append(choice.message_extras)
         if self._is_repeated_by(choice):
@@ -191,15 +191,15 @@ class StreamDecoder(ResponseDecoder):
         reasoning, text = self._think_tags.feed(choice.text, choice.reasoning)
         text, texts = self._add(text, reasoning, choice.refusal)
         tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
-        logprobs = choice.logprobs and _joinable(choice.logprobs)
+        logprobs = choice.logprobs and _mergeable(choice.logprobs)
         has_output = text or texts or tool_calls or logprobs
         if has_output or has_facts:
             self.events += 1
         return (_chunk(text, texts, tool_calls, logprobs),) if has_output else ()
 
     def _is_repeated_by(self, choice: Choice) -> bool:
-        """Whether a message ends the stream that has all text again, as some servers send it."""
-        if not (choice.is_whole and choice.finish_reason and self.events):
+        """Whether the choice is a final message that repeats all text, as some servers send it."""
+        if not (choice.is_message and choice.finish_reason and self.events):
             return False
         reasoning, text = split_think_tags(choice.text, choice.reasoning, self.is_self_hosted)
         is_all = reasoning in ("", self._reasoning.text())
@@ -208,7 +208,7 @@ class StreamDecoder(ResponseDecoder):
     def _add(
         self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
     ) -> tuple[str, dict[str, Any]]:
-        """Return the text, and the texts beside it, that can be emitted now."""
+        """Return the text, and those for `additional_kwargs`, that can be emitted now."""
         texts = {}
         if reasoning or refusal or is_last:
             reasoning = self._reasoning.add(reasoning, is_last=is_last)
@@ -217,7 +217,7 @@ class StreamDecoder(ResponseDecoder):
 
     def _finish(self) -> list[ChatGenerationChunk]:
         """Return the buffered output, then the chunk that ends the stream."""
-        if self._place is None:
+        if self._index is None:
             start = self._body.decode(errors="replace")
             error = unreadable("The stream ended without a completion.", start, self.redactor)
             error.phase = "empty_stream"
@@ -230,8 +230,8 @@ class StreamDecoder(ResponseDecoder):
         if text or texts or tool_calls:
             chunks.append(_chunk(text, texts, tool_calls))
         if other_json:
-            # For the block translator, which joins them to the call's chunks of earlier messages;
-            # core's sum of chunks uses tool_call_chunks.
+            # For the block translator, which ends the chunks of these calls; merged messages get
+            # their calls from tool_call_chunks.
             chunks.append(_chunk("", {}))
             cast("AIMessageChunk", chunks[-1].message).invalid_tool_calls.extend(other_json)
         message = AIMessageChunk(content="", chunk_position="last", **self._facts())
@@ -240,7 +240,7 @@ class StreamDecoder(ResponseDecoder):
         return [*chunks, ChatGenerationChunk(message=message, generation_info=info)]
 
     def _facts(self, texts: Mapping[str, str] = {}) -> dict[str, Any]:
-        """Return what is known of the whole completion, as fields of a message."""
+        """Return the metadata of the whole completion, as fields of a message."""
         extras = merge_deltas(self._message_extras) if self._message_extras else {}
         return {
             "additional_kwargs": {**self.redactor.json_object(extras), **texts},
@@ -288,12 +288,12 @@ class _TextBuffer:
         self._pending = ""
 
     def add(self, text: str, *, is_last: bool) -> str:
-        """Return what of the buffered text and `text` can be emitted."""
+        """Return the part of the buffered text and `text` that can be emitted."""
         text = self._pending + text
         if not text.isascii():
-            waits = not is_last and "\ud800" <= text[-1] <= "\udbff"
-            self._pending = text[-1] if waits else ""
-            text = clean_text(text[:-1] if waits else text)
+            is_split = not is_last and "\ud800" <= text[-1] <= "\udbff"
+            self._pending = text[-1] if is_split else ""
+            text = clean_text(text[:-1] if is_split else text)
         self._emitted.write(text)
         return text
 
@@ -301,8 +301,8 @@ class _TextBuffer:
         return self._emitted.getvalue()
 
 
-def _joinable(logprobs: Mapping[str, object]) -> dict[str, object]:
-    """Return the lists of log probabilities: core refuses to join numbers, or adds them."""
+def _mergeable(logprobs: Mapping[str, object]) -> dict[str, object]:
+    """Return the lists of log probabilities: core would add numbers, or refuse to merge them."""
     return {
         name: value
         for name, value in logprobs.items()
@@ -311,13 +311,13 @@ def _joinable(logprobs: Mapping[str, object]) -> dict[str, object]:
 
 
 def merge_deltas(values: Sequence[Any]) -> Any:
-    """Return what the values of one key, event by event, come to.
+    """Merge the values that a key has in the events of a stream.
 
-    Servers send a value either in increments, or whole with each event (`citations`). It came whole
-    if each value begins with the one before: then the last one stands. Otherwise texts and lists
-    are joined. Objects are merged by key, and objects in a list by their `index` and `type` if they
-    have them (`reasoning_details`). Of anything else the last value stands. Empty values, and those
-    before a value of another kind, do not count.
+    Servers send a value either in increments, or whole with each event (`citations`). If each value
+    begins with the one before, it was sent whole, and the last one is returned; otherwise texts and
+    lists are concatenated. Objects are merged by key, and objects in a list by `index` and `type`
+    if each has an index (`reasoning_details`). Of other values, the last is returned. Empty values,
+    and those before a value of another type, are ignored.
     """
     values = [value for value in values if not is_empty(value)] or values[:1]
     kind = _kind(values[-1])
@@ -350,18 +350,18 @@ def _has_index(item: object) -> bool:
 
 
 class ServerSentEvent(NamedTuple):
-    """One event that carries data: its type, `message` by default, and its lines, joined by LF."""
+    """An event with data: its type, `message` by default, and its data lines, joined by LF."""
 
     event: str
     data: bytes
 
 
 class SSEDecoder:
-    """Turns the bytes of an event stream into events, each as soon as its blank line is there.
+    """Decodes the bytes of an event stream to events, each as soon as its blank line arrives.
 
-    The format is that of the WHATWG HTML standard, sections 9.2.5 and 9.2.6. The work is linear in
-    the number of bytes, however they are cut; an event whose lines have more than `max_event_bytes`
-    is an `InvalidResponseError`.
+    The format is that of the WHATWG HTML standard, sections 9.2.5 and 9.2.6. The time is linear in
+    the number of bytes, however they are split; an event with more than `max_event_bytes` is an
+    `InvalidResponseError`.
     """
 
     __slots__ = ("_after_cr", "_at_start", "_data", "_event", "_limit", "_line", "_size")
@@ -376,8 +376,8 @@ class SSEDecoder:
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
-        """Yield the events that `data` completes; take all of them before the next call."""
-        if self._after_cr and data.startswith(b"\n"):  # a CRLF that was cut
+        """Yield the events that `data` completes; exhaust the iterator before the next call."""
+        if self._after_cr and data.startswith(b"\n"):  # a CRLF that was split
             data = data[1:]
             self._after_cr = False
         if not data:
@@ -404,16 +404,16 @@ class SSEDecoder:
             self.check_size(len(self._line))
 
     def close(self) -> Iterator[ServerSentEvent]:
-        """Yield the event that the end of the stream completes in place of a blank line, if any.
+        """Yield the event that ends with the stream instead of a blank line, if any.
 
-        The standard drops such an event. Servers of language models end streams this way, and the
-        last event is the one that says why the model stopped.
+        The standard drops such an event. But servers of language models end streams this way, and
+        the last event has the finish reason.
         """
         return self.feed(b"\n\n")
 
     def _read_line(self, line: bytes) -> None:
         self.check_size(len(line))
-        if line[0] == _COMMENT:  # it is part of no event
+        if line[0] == _COMMENT:
             return
         self._size += len(line)
         name, _, value = line.partition(b":")
@@ -421,17 +421,17 @@ class SSEDecoder:
         if name == b"data":
             self._data.append(value)
         elif name == b"error" and value.startswith(b"{"):
-            # Not of the standard: llama.cpp sent the JSON of errors this way until September 2025.
+            # Not in the standard: llama.cpp sent the JSON of errors this way until September 2025.
             self._event = _ERROR_TYPE
             self._data.append(value)
         elif line.startswith((b"{", b"<")):
-            # Nor is this: Ollama sends the JSON of errors this way, and proxies a page of HTML.
+            # Nor is this: Ollama sends the JSON of errors so, and proxies a page of HTML.
             self._data.append(line)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE
 
     def check_size(self, incomplete: int) -> None:
-        """Raise if the event with so many bytes more is too long."""
+        """Raise if the event is too long with as many more bytes of an incomplete line."""
         if self._size + incomplete > self._limit:
             raise InvalidResponseError(
                 f"The stream has an event longer than {self._limit:,} bytes. No response of a chat "

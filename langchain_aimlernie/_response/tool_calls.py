@@ -1,4 +1,4 @@
-"""Tool calls of a completion, whole or in the fragments of a stream -> LangChain's."""
+"""Decode the tool calls of a completion, whole or in the fragments of a stream."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _DEEPEST = 200
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
-    """Return a call's arguments, `None` if `text` is not a JSON object; no text at all means none.
+    """Return a call's arguments: `{}` if `text` is blank, `None` if it is not a JSON object.
 
-    Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) make it no JSON object, because
-    they could not be sent back. So do objects of more than 200 levels: a message that holds them
+    Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) are not accepted, because they
+    could not be sent back; nor are objects of more than 200 levels, because a message with them
     could be neither printed nor stored. An object within a JSON string counts; see `_unquoted`.
     """
     text = _unquoted(text)
     if _is_blank(text):
         return {}
     try:
-        value = json.loads(text, strict=False)  # with line breaks in strings and the like
-        json.dumps(value, allow_nan=False)  # refuses infinity, as which `1e999` is read
+        value = json.loads(text, strict=False)  # accepts line breaks in strings
+        json.dumps(value, allow_nan=False)  # rejects infinity, to which `1e999` is parsed
         is_valid = isinstance(value, dict) and is_shallow(value, _DEEPEST)
     except (ValueError, RecursionError):
         return None
@@ -46,9 +46,9 @@ def decode_tool_calls(
 ) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     """Return the valid and the invalid calls of a whole completion.
 
-    Every call has an id of its own, since each must be answered under its id. A call without a
-    name, or whose arguments are not a JSON object, is invalid and keeps its text. So is one without
-    arguments if the completion was cut, perhaps before them.
+    Every call gets a unique id, because its result must refer to it. A call without a name, or
+    whose arguments are not a JSON object, is invalid and keeps its text. So is one without
+    arguments if the completion was truncated, perhaps before them.
     """
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
@@ -56,10 +56,10 @@ def decode_tool_calls(
     for _, given_id, name, sent in calls:
         text = clean_json(sent)
         if not (given_id or name) and _is_blank(text):
-            continue  # a placeholder for no call
+            continue  # a placeholder, not a call
         call_id = _unique_id(given_id, ids)
-        is_cut = _is_blank(text) and finish_reason in ("length", "content_filter")
-        arguments = parse_arguments(text) if name and not is_cut else None
+        is_truncated = _is_blank(text) and finish_reason in ("length", "content_filter")
+        arguments = parse_arguments(text) if name and not is_truncated else None
         if arguments is None:
             error = "the arguments are not a JSON object" if name else "the call has no name"
             call = invalid_tool_call(name=name or None, args=text, id=call_id, error=error)
@@ -70,7 +70,7 @@ def decode_tool_calls(
 
 
 def _unique_id(call_id: str, taken: set[str]) -> str:
-    """Return `call_id`, or a new id if it is empty or taken; it is taken from now on."""
+    """Return `call_id`, or a new id if it is empty or taken, and add it to those taken."""
     if not call_id or call_id in taken:
         call_id = f"call_{uuid4().hex}"
     taken.add(call_id)
@@ -83,12 +83,12 @@ class _StreamedCall:
 
     `text` are the arguments, of which the first `emitted` characters have been emitted.
     `emitted_name` is the part of the name that has been emitted, `None` before the call is.
-    `reopened` is a fragment that had a name again without arguments: those may come next, and begin
-    another call. `is_resent` tells whether each fragment has all arguments so far.
+    `reopened` is a fragment that repeated the name without arguments: those may follow and begin
+    another call. `is_resent` is true if each fragment has all arguments so far.
     """
 
-    position: int
-    index: int | None
+    index: int
+    wire_index: int | None
     wire_id: str
     id: str = ""
     name: str = ""
@@ -100,8 +100,8 @@ class _StreamedCall:
 
     def add(self, fragment: ToolCallDelta) -> None:
         self.wire_id = self.wire_id or fragment.id
-        if self.index is None:
-            self.index = fragment.place
+        if self.wire_index is None:
+            self.wire_index = fragment.wire_index
         if fragment.name and self.name and self.has_arguments():
             self.reopened = fragment if _is_blank(fragment.arguments) else None
         elif fragment.name.startswith(self.name):  # the name again, or more of it
@@ -127,7 +127,7 @@ class _StreamedCall:
         return not _is_blank(self.text)
 
     def has_placeholder(self) -> bool:
-        """Whether there is but a `null` or `{}`, which some servers send at first."""
+        """Whether the arguments are just a `null` or `{}`, which some servers send first."""
         return not self.emitted and _is_placeholder(self.text)
 
     def is_complete(self) -> bool:
@@ -135,30 +135,30 @@ class _StreamedCall:
         return self.text.rstrip().endswith("}") and parse_arguments(self.text) is not None
 
     def is_repeated_by(self, arguments: str) -> bool:
-        """Whether a complete call gets its arguments again, or a `null` or `{}`, as at the end."""
+        """Whether a complete call gets its arguments again, or a `null` or `{}` at the end."""
         if _is_placeholder(arguments):
             return self.has_placeholder() or self.is_complete()
         is_object = _begins_object(arguments) and self.is_complete()
         return is_object and parse_arguments(arguments) == parse_arguments(self.text)
 
     def is_resent_by(self, arguments: str) -> bool:
-        """Whether a fragment has all arguments so far, as some servers send each of them."""
+        """Whether a fragment begins with all arguments so far, as each one of some servers does."""
         if not (_begins_object(arguments) and self.has_arguments()):
             return False
         is_longer = arguments.startswith(self.text)
-        return is_longer and (self.is_resent or self.cannot_go_on_with(arguments))
+        return is_longer and (self.is_resent or self.cannot_continue_with(arguments))
 
-    def cannot_go_on_with(self, arguments: str) -> bool:
-        """Whether the arguments so far are half an object that this text does not continue."""
+    def cannot_continue_with(self, arguments: str) -> bool:
+        """Whether the arguments so far are part of an object that this text cannot continue."""
         return _is_begun(self.text) and not _is_begun(self.text + arguments)
 
     def is_followed_by(self, fragment: ToolCallDelta) -> bool:
         """Whether a fragment starts a new call at the index where this one is.
 
-        It does if it carries a name and this call is complete: its arguments are a JSON object, or
-        it has none yet and the name differs. An id alone starts nothing, nor does a repeated name,
-        unless arguments come with it or after it. Calls with ids of their own may be interleaved:
-        the second begins with arguments that cannot be the first one's.
+        It does if it has a name and this call is complete: its arguments are a JSON object, or it
+        has none yet and the name differs. An id alone starts nothing, nor does a repeated name,
+        unless arguments come with it or after it. Calls with different ids may be interleaved: the
+        arguments of the second cannot continue those of the first.
         """
         if not fragment.name:
             return False
@@ -175,10 +175,10 @@ class _StreamedCall:
             is_repeated = is_same and not is_other
             return not (is_same_id and (is_repeated or self.has_placeholder()))
         has_other_id = self.wire_id and fragment.id and not is_same_id
-        return bool(has_other_id) and self.cannot_go_on_with(fragment.arguments)
+        return bool(has_other_id) and self.cannot_continue_with(fragment.arguments)
 
     def ready(self) -> str:
-        """Return the arguments to emit, except for what may be a placeholder or a string."""
+        """Return the arguments to emit, but not what may be a placeholder or a string."""
         if not self.emitted:
             start = self.text.strip()
             if start == "{}" or start.startswith('"') or "null".startswith(start):
@@ -188,11 +188,10 @@ class _StreamedCall:
 
 
 def _invalidating_suffix(text: str) -> str:
-    """Return what keeps core's repair of partial JSON from accepting an invalid call.
+    """Return a suffix that keeps core's repair of partial JSON from accepting an invalid call.
 
-    Core completes half a call's arguments into a call that the model never made. It gives up at
-    a bracket that closes nothing; a string that is still open must be closed before that, and
-    an escape that is pending within the string before that.
+    Core would complete truncated arguments to a call that the model never made. It gives up at an
+    unmatched bracket; an open string, and an incomplete escape in it, must be closed before.
     """
     if text and not isinstance(_parse_as_core(text), dict):
         return ""
@@ -203,7 +202,7 @@ _SUFFIXES = [closing + bracket for closing in ("", '"', '\\"') for bracket in "}
 
 
 def _parse_as_core(text: str) -> object:
-    """Parse arguments as core does, with its repair; `None` if a bracket closes nothing."""
+    """Parse arguments as core does, with its repair; `None` if a bracket is unmatched."""
     try:
         return cast("object", parse_partial_json(text))
     except (ValueError, RecursionError):
@@ -214,12 +213,12 @@ class ToolCallAssembler:
     """Assembles the deltas of a stream's tool calls into chunks that core can merge.
 
     The published schema repeats id, type and name with every fragment; servers also send them once,
-    empty, null or late, change the id, leave out the index, number all calls alike, or interleave
-    calls. Each chunk has the call's own index, and each call its id and name once.
+    empty, null or late, change the id, leave out the index, give all calls the same index, or
+    interleave calls. Each call has a unique index in its chunks, and its id and name once.
 
     A fragment belongs to the call at its index, unless it starts another one there (see
-    `_StreamedCall.is_followed_by`). A call is announced with its first arguments, when its name is
-    known to be whole.
+    `_StreamedCall.is_followed_by`). A call is first emitted with arguments, when its name is known
+    to be complete.
     """
 
     def __init__(self) -> None:
@@ -227,9 +226,9 @@ class ToolCallAssembler:
         self._ids: set[str] = set()
 
     def feed(self, fragments: Iterable[ToolCallDelta]) -> list[ToolCallChunk]:
-        """Return the chunks that the fragments of one delta make, at most one for each call.
+        """Return the chunks for the fragments of one event, at most one for each call.
 
-        Core merges the chunks of one index from message to message, but not within a message.
+        Core merges chunks with the same index across messages, but not within one.
         """
         for fragment in fragments:
             self._take(fragment)
@@ -243,16 +242,16 @@ class ToolCallAssembler:
         return chunks
 
     def close(self, finish_reason: str | None) -> tuple[list[ToolCallChunk], list[InvalidToolCall]]:
-        """Return the buffered rest, and the calls whose arguments are JSON, but no object.
+        """Return the buffered rest, and the calls whose arguments are JSON, but not an object.
 
-        The chunks have suffixes that keep invalid calls invalid for core's messages. Those know the
-        other calls for invalid by themselves, but core's events do not; each has its index.
+        The chunks have suffixes that keep invalid calls invalid in core's messages. The calls with
+        other JSON are invalid there anyway, but not in core's events, which need their index.
         """
         chunks: list[ToolCallChunk] = []
         other_json: list[InvalidToolCall] = []
         for call, text, invalid in self._calls_so_far(finish_reason):
             if invalid and _is_other_json(text):
-                other_json.append({**invalid, "index": call.position})
+                other_json.append({**invalid, "index": call.index})
             arguments = text[call.emitted :] + (_invalidating_suffix(text) if invalid else "")
             if arguments or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
@@ -267,7 +266,7 @@ class ToolCallAssembler:
         for call, text, invalid in self._calls_so_far("length"):
             args = text + _invalidating_suffix(text) if invalid else text
             chunks.append(
-                tool_call_chunk(name=call.name or None, args=args, id=call.id, index=call.position)
+                tool_call_chunk(name=call.name or None, args=args, id=call.id, index=call.index)
             )
             if invalid:
                 invalid_calls.append(invalid)
@@ -276,7 +275,7 @@ class ToolCallAssembler:
     def _calls_so_far(
         self, finish_reason: str | None
     ) -> Iterator[tuple[_StreamedCall, str, InvalidToolCall | None]]:
-        """Yield each call that has begun, its arguments, and what it is if it is invalid."""
+        """Yield each call that has begun, its arguments, and the invalid call that it may be."""
         for call in filter(_StreamedCall.has_begun, self._calls):
             text = clean_json(call.text) if call.has_arguments() else ""
             whole = ToolCallDelta(None, self._id(call), call.name, text)
@@ -292,26 +291,26 @@ class ToolCallAssembler:
                 fragment = fragment._replace(name=name, id=fragment.id or call_id)
             call.reopened = None
         if call is None or call.is_followed_by(fragment):
-            call = _StreamedCall(len(self._calls), fragment.place, fragment.id)
+            call = _StreamedCall(len(self._calls), fragment.wire_index, fragment.id)
             self._calls.append(call)
         call.add(fragment)
 
     def _find(self, fragment: ToolCallDelta) -> _StreamedCall | None:
         """Return the call at the fragment's index: the one with its id, else the latest.
 
-        At an index of its own, a fragment without id and name goes on with an incomplete call.
+        With a new index but without id and name, a fragment continues an incomplete call.
         """
-        calls, place = self._calls, fragment.place
-        here = [call for call in calls if call.index == place]
+        calls, wire_index = self._calls, fragment.wire_index
+        here = [call for call in calls if call.wire_index == wire_index]
         if not here:
-            here = calls if place is None else [call for call in calls if call.index is None]
+            here = calls if wire_index is None else [c for c in calls if c.wire_index is None]
         known = [call for call in here or calls if fragment.id and call.wire_id == fragment.id]
         if here:
             return (known or here)[-1]
         if calls and not (fragment.id or fragment.name or calls[-1].is_complete()):
             return calls[-1]
-        goes_on = not _is_blank(fragment.arguments) and not _begins_object(fragment.arguments)
-        return known[-1] if known and goes_on else None
+        continues = not _is_blank(fragment.arguments) and not _begins_object(fragment.arguments)
+        return known[-1] if known and continues else None
 
     def _id(self, call: _StreamedCall) -> str:
         """Return the id of a call: the server's, if it sent one that no other call has."""
@@ -324,7 +323,7 @@ class ToolCallAssembler:
         call.emitted_name = call.name
         call.emitted += len(arguments)
         args = clean_json(arguments)
-        return tool_call_chunk(name=name or None, args=args, id=call_id, index=call.position)
+        return tool_call_chunk(name=name or None, args=args, id=call_id, index=call.index)
 
 
 _WHOLE_ESCAPES = re.compile(
@@ -337,7 +336,7 @@ _WHOLE_ESCAPES = re.compile(
 def _unquoted(text: str) -> str:
     """Return the JSON object within a JSON string, else the text.
 
-    Granite with vLLM's Hermes parser, Nova and others encode the arguments twice, and none as `""`.
+    Granite with vLLM's Hermes parser, Nova and others encode arguments twice, absent ones as `""`.
     """
     if not (text.lstrip().startswith('"') and text.rstrip().endswith('"')):
         return text
@@ -364,12 +363,12 @@ def _begins_object(arguments: str) -> bool:
 
 _LAST_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{0,4})+$")
 _CUT = ("true", "false", "null", "-", ".", "e+", "e-", "E+", "E-")
-"""What may be half there where a text ends."""
+"""Tokens that may be incomplete at the end of a text."""
 
 
 def _is_begun(text: str) -> bool:
     """Whether JSON may begin with this text."""
-    text = _LAST_ESCAPES.sub("", text)  # the decoder wants a character behind
+    text = _LAST_ESCAPES.sub("", text)  # the decoder needs a character after these
     try:
         json.loads(text, strict=False)
     except json.JSONDecodeError as error:

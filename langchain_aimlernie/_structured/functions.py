@@ -1,6 +1,6 @@
-"""Classes, functions, tools and dicts as OpenAI functions, whose parameters are a JSON Schema.
+"""Convert classes, functions, tools and dicts to OpenAI functions.
 
-Core's `convert_to_openai_tool` loses recursive definitions, and keeps what refers to lost ones.
+Core's `convert_to_openai_tool` loses recursive definitions, but keeps the references to them.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
 _WRAPPERS = ("json_schema", "function", "toolSpec")
 _BODIES = ("schema", *PARAMETERS_KEYS)
 _KEYWORDS = frozenset({"type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"})
-_MARKS = frozenset({"cache_control", "annotations", "_meta"})
-"""What tools of Anthropic and MCP have beside a schema."""
+_OTHER_KEYS = frozenset({"cache_control", "annotations", "_meta"})
+"""Keys with an object that is not the schema, in tools of Anthropic and MCP."""
 
 
 def encode_function(tool: Any) -> dict[str, Any] | None:
     """Return a tool or a schema as an OpenAI function.
 
-    `None` for what has no schema of its own (a tool for one string, a class of tools).
+    Returns `None` for what has no schema, such as a `Tool` for one string or a class of tools.
     """
     if isinstance(tool, Mapping):
         return _read_dict(tool)
@@ -68,9 +68,9 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
         name, description = schema["title"], schema.get("description")
     elif callable(tool) and isinstance(name, str):
         arguments = _function_arguments(name, tool)
-        # As a tool, since only there core leaves out what is injected if annotations are strings.
-        made = StructuredTool(name=name, description="", args_schema=arguments)
-        schema, description = _class_schema(_arguments_schema(made)), arguments.__doc__
+        # If annotations are strings, core leaves out injected arguments only for a tool.
+        as_tool = StructuredTool(name=name, description="", args_schema=arguments)
+        schema, description = _class_schema(_arguments_schema(as_tool)), arguments.__doc__
     else:
         return None
     parameters = without_labels(schema)
@@ -78,7 +78,7 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
 
 
 def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Distinguish JSON Schemas from their wrappers, which core takes for schemas or loses."""
+    """Return a JSON Schema, with or without wrappers, as a function; `None` if there is none."""
     for wrapper in _WRAPPERS:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
@@ -86,7 +86,7 @@ def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
     is_schema = kind != "function" and not given.keys().isdisjoint(_KEYWORDS)
     inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
     bodies = [] if "properties" in given else [inner[key] for key in _BODIES if key in inner]
-    is_bare = "name" in given and not is_schema and inner.keys() <= _MARKS
+    is_bare = "name" in given and not is_schema and inner.keys() <= _OTHER_KEYS
     if is_bare and not any(given.get(key) for key in _BODIES):
         bodies = [{"type": "object", "properties": {}}]
     if bodies:
@@ -108,10 +108,10 @@ def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _arguments_schema(tool: BaseTool) -> Any:
-    """Return the schema of what a model passes to a tool; of the tools of MCP servers, a dict.
+    """Return the class or, for tools of MCP servers, the JSON Schema of a tool's arguments.
 
-    Core's own class of it leaves out the aliases of fields, or such a field itself; but a tool
-    takes an argument by its alias.
+    Core's class does not have the aliases of fields, or not such a field at all; but a tool expects
+    an argument under its alias.
     """
     schema: Any = tool.tool_call_schema
     fields: Mapping[str, Any] = getattr(tool.args_schema, "model_fields", {})
@@ -126,7 +126,7 @@ def _arguments_schema(tool: BaseTool) -> Any:
 
 
 def _function_arguments(name: str, function: Any) -> Any:
-    """Return the class of a function's arguments, but for those that LangChain passes."""
+    """Return the class of a function's arguments, without those that LangChain passes."""
     try:
         hints = get_type_hints(function)
         configs = [key for key, hint in hints.items() if RunnableConfig in (hint, *get_args(hint))]
@@ -141,7 +141,7 @@ def _function_arguments(name: str, function: Any) -> Any:
 
 
 def without_labels(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema without title and description, which the API is told beside it."""
+    """Return a schema without its title and description, which are sent beside it."""
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
 
@@ -149,7 +149,7 @@ def without_labels(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_class(given: object) -> bool:
-    """Whether this is a class whose fields a model can be asked for."""
+    """Whether this is a class with fields."""
     return is_typeddict(given) or (
         isinstance(given, type)
         and (issubclass(given, (BaseModel, BaseModelV1)) or is_dataclass(given))
@@ -157,7 +157,7 @@ def is_class(given: object) -> bool:
 
 
 def _class_schema(cls: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a class, inlined, with no title but its own."""
+    """Return the JSON Schema of a class, dereferenced, without the titles of its fields."""
     try:
         if is_typeddict(cls):
             schema = _typed_dict_schema(cls)
@@ -180,7 +180,7 @@ def adapter_of(cls: type) -> TypeAdapter[Any]:
 
 
 # TypedDicts: core's conversion loses `None`, `NotRequired` and `total=False`, takes the docstring
-# of `dict` for the class's, and fails on a class that contains itself; pydantic's refuses
+# of `dict` for the class's, and fails on a class that contains itself; pydantic's rejects
 # `typing.TypedDict` before Python 3.12 and ignores `Annotated[type, default, "description"]`.
 
 _QUALIFIERS = (Required, NotRequired, ReadOnly)
@@ -191,15 +191,15 @@ def _typed_dict_schema(cls: type) -> dict[str, Any]:
 
     Descriptions come from `Annotated[type, "description"]`, from LangChain's
     `Annotated[type, default, "description"]`, where a default other than `...` makes the key
-    optional, and from the section "Args:" of the docstring, as core reads it. A class within itself
-    becomes any object.
+    optional, and from the section "Args:" of the docstring, as core reads it. Where a class
+    contains itself, any object is allowed.
     """
     schema = TypeAdapter(_normalize(cls, frozenset())).json_schema()
     if "Args:" not in (cls.__doc__ or ""):
         return schema
     try:
         function = convert_to_openai_function(cls)
-    except Exception:  # noqa: BLE001  core cannot convert every class; then the whole text describes it
+    except Exception:  # noqa: BLE001  core cannot convert every class; then the docstring describes it
         return schema
     schema["description"] = function["description"]
     for name, described in function["parameters"]["properties"].items():
@@ -209,7 +209,7 @@ def _typed_dict_schema(cls: type) -> dict[str, Any]:
 
 
 def _normalize(hint: Any, within: frozenset[type]) -> Any:
-    """Return an annotation whose TypedDicts have the form that pydantic reads."""
+    """Return an annotation whose TypedDicts are rewritten for pydantic."""
     if is_typeddict(hint):
         if hint in within:
             return dict[str, Any]
@@ -232,9 +232,9 @@ def _normalize(hint: Any, within: frozenset[type]) -> Any:
 
 
 def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
-    """Return the annotation of a key in the form that pydantic reads."""
+    """Return the annotation of a TypedDict's key, rewritten for pydantic."""
     while (qualifier := get_origin(hint)) in _QUALIFIERS:
-        if qualifier is not ReadOnly:  # an annotation that is text hides it from the class
+        if qualifier is not ReadOnly:  # if annotations are strings, the class does not know these
             required = qualifier is Required
         hint = get_args(hint)[0]
     extras: list[Any] = []
@@ -242,8 +242,8 @@ def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
         hint, *extras = get_args(hint)
     match extras:
         case [default, str(description), *_]:
-            shown = None if default is ... or default is None else {"default": default}
-            extras.append(Field(description=description, json_schema_extra=shown))
+            schema_extra = None if default is ... or default is None else {"default": default}
+            extras.append(Field(description=description, json_schema_extra=schema_extra))
             required = required and default is ...
         case [str(description), *_]:
             extras.append(Field(description=description))

@@ -19,14 +19,14 @@ from langchain_aimlernie._text import clean_json
 _DECODER = json.JSONDecoder(strict=False)  # line breaks within strings are common in completions
 _STRICT_DECODER = json.JSONDecoder()
 
-# Reasoning that a server leaves in the text; some chat templates swallow the opening tag.
-_THOUGHTS = re.compile(
+# Reasoning that a server leaves in the text; some chat templates put the opening tag in the prompt.
+_REASONING = re.compile(
     r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A(?!\s*[\[{`<]).*?</think(?:ing)?>", re.DOTALL
 )
 
 
 def _string(quote: str) -> str:
-    """Return the pattern of a string, which lasts to the end of the text if nothing closes it."""
+    """Return the pattern of a string, which may be unclosed at the end of the text."""
     return rf"{quote}[^{quote}\\]*(?:\\(?:.|\Z)[^{quote}\\]*)*(?:{quote}|\Z)"
 
 
@@ -61,21 +61,21 @@ _ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[\da-fA-F]{4}|(?P<apostrophe>'))|(?P<
 def extract_json(text: str) -> list[object]:
     """Return the JSON values in a text, the likeliest first.
 
-    The order is: the whole text, and what it contains if it is a JSON string; if it is not JSON,
-    the values with which its code fences begin, from the last to the first; then the objects and
-    lists at the top level of the text, from the last to the first. What stands inside a bracket
-    that cannot be parsed is not at the top level, and nor is what follows a bracket that is never
-    closed. Reasoning in `<think>` tags before the text is left out.
+    A text that is JSON as a whole is the only value, followed by those within it if it is a JSON
+    string. Otherwise come the values with which its code fences begin, from the last to the first,
+    then the objects and lists at the top level of the text, from the last to the first. What is
+    inside a bracket that cannot be parsed, or after a bracket that is never closed, is not at the
+    top level. Reasoning in `<think>` tags before the text is left out.
     """
-    text = clean_json(_THOUGHTS.sub("", text, count=1).strip())
+    text = clean_json(_REASONING.sub("", text, count=1).strip())
     for value in whole_json(text):
         return [value, *extract_json(value)] if isinstance(value, str) else [value]
     fenced: list[object] = []
     bare: list[object] = []
     position = 0
-    fence = ""  # the mark of the fence that is open
+    fence = ""  # the mark of the open fence
     begin = -1  # where a fence begins with JSON
-    code_end = inside = 0  # up to there is other code, or the inside of a bracket
+    code_end = inside = 0  # where the current code without JSON, or bracket, ends
     while token := _IN_PROSE.search(text, position):
         start, position = token.span()
         if token[0] in "[{" and (start == begin or start >= inside):
@@ -84,7 +84,7 @@ def extract_json(text: str) -> list[object]:
             inside = end if is_closed or start == begin else limit
             values, position = _read(text, start, end)
             (fenced if start == begin else bare).extend(values)
-            # Several values may stand under each other.
+            # Another value may follow in the fence.
             begin = _skip_space(text, end) if position == end and start == begin else -1
         elif token[0][0] not in "\\[{" and start >= code_end:
             fence, position = _pass_mark(text, token, fence)
@@ -99,17 +99,17 @@ def extract_json(text: str) -> list[object]:
 
 
 def _pass_mark(text: str, mark: re.Match[str], fence: str) -> tuple[str, int]:
-    """Return the mark of the fence that is open behind a mark, and where its content begins."""
+    """Return the mark of the fence that is open after a mark, and where its content begins."""
     name, end = mark[0].lstrip(), mark.end()
     is_closing = fence and name.startswith(fence) and not text[end : end + 1].isalnum()
     info = None if is_closing else _INFO.match(text, end)
-    return (name, info.end()) if info else ("", end)  # else it closes one, or is code in a line
+    return (name, info.end()) if info else ("", end)  # else it closes a fence, or is inline code
 
 
 def _find_end(text: str, start: int, limit: int) -> tuple[int, bool]:
-    """Return the end of what the bracket at `start` opens, and whether it is closed there.
+    """Return where the value with the bracket at `start` ends, and whether a bracket closes it.
 
-    If nothing closes it, it ends where a code fence begins or ends, or at `limit`.
+    An unclosed value ends where a code fence begins or ends, or at `limit`.
     """
     depth = 0
     for token in _IN_BRACKETS.finditer(text, start, limit):
@@ -132,17 +132,17 @@ def _read(text: str, start: int, end: int) -> tuple[list[object], int]:
         return [_decode(part)], end
     except json.JSONDecodeError as error:
         if not _is_cut(error, part):
-            try:  # no fence begins in its strings up to the error, or to a raw line break
+            try:  # up to the error, or a raw line break, fences are inside strings
                 _STRICT_DECODER.decode(part)
             except json.JSONDecodeError as strict:
                 return [], start + max(strict.pos, 1)
-    except (ValueError, RecursionError):  # a number of too many digits, or nested too deeply
+    except (ValueError, RecursionError):  # a number has too many digits, or it is nested too deeply
         pass
     return [], end
 
 
 def whole_json(text: str) -> list[object]:
-    """Return the value that a text is, if it is JSON; else nothing."""
+    """Return a list with the value of a text that is JSON; else an empty list."""
     try:
         return [_decode(text)]
     except (ValueError, RecursionError):
@@ -177,7 +177,7 @@ def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
 
 
 def why_no_json(text: str) -> str:
-    """Return in parentheses why the first bracket of a text opens no JSON; empty if it does."""
+    """Return in parentheses why no JSON begins at the first bracket of a text; empty if it does."""
     start = re.search(r"[\[{]", text)
     try:
         if start:
@@ -200,39 +200,39 @@ _OF_NUMBERS = "0123456789+-.eE_"
 class PartialJsonDecoder:
     """Reads an object or list while its text is arriving.
 
-    Only where the text itself or a code fence begins with JSON: whether a value within prose is
-    the answer shows at the end. Of several fences the last one counts, as in `extract_json`.
+    It must be at the beginning of the text or a code fence: whether a value within prose is meant
+    is known only at the end. Of several fences the last one counts, as in `extract_json`.
     """
 
     def __init__(self) -> None:
         self._text = ""
         self._start: int | None = None  # of the value that is arriving
-        self._after = 0  # what came before it has been read
+        self._after = 0  # the text up to here has been read
         self._fence = ""
 
     def feed(self, text: str) -> object | None:
         """Return the value so far after the next part of the text, unfinished strings included.
 
-        A number at the end is left out, because more digits may follow. `None` if nothing new is
-        known, or what has come cannot be read.
+        A number at the end is left out, because more digits may follow. `None` if there is nothing
+        new, or the text so far cannot be parsed.
         """
         self._text += text
         may_be_whole = "}" in text or "]" in text
-        known = None
+        latest = None
         while (start := self._find_start()) is not None:
             value = self._read(start, may_be_whole=may_be_whole)
-            known = known if value is None else value
+            latest = latest if value is None else value
             if self._start is not None:
                 break
-        return known
+        return latest
 
     def _find_start(self) -> int | None:
-        """Find the next bracket with which the text or a fence begins, if it has come."""
+        """Find the next bracket with which the text or a fence begins, if it has arrived."""
         if self._start is not None:
             return self._start
         text = self._text
-        thoughts = _THOUGHTS.match(text) if "think>" in text or "thinking>" in text else None
-        begin = _skip_space(text, thoughts.end() if thoughts else 0)
+        reasoning = _REASONING.match(text) if "think>" in text or "thinking>" in text else None
+        begin = _skip_space(text, reasoning.end() if reasoning else 0)
         if begin >= self._after:
             self._after = begin
             if _is_opened(text, begin):
@@ -250,7 +250,7 @@ class PartialJsonDecoder:
         return self._start
 
     def _read(self, start: int, *, may_be_whole: bool) -> object | None:
-        """Return the value that begins at `start`; if it is whole or no JSON, pass it."""
+        """Return the value that begins at `start`; skip it if it is complete, or not JSON."""
         arrived = _without_number(self._text[start:])
         value: object = None
         is_readable = True
@@ -272,7 +272,7 @@ class PartialJsonDecoder:
 
 
 def _without_number(text: str) -> str:
-    """Drop an unfinished number at the end, also one in quotes."""
+    """Return the text without an unfinished number at its end, which may be in quotes."""
     shorter = text.rstrip(_OF_NUMBERS)
     if len(shorter) == len(text):
         return text

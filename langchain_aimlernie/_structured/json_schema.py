@@ -1,10 +1,10 @@
-"""JSON Schemas as data: the schemas within a schema, references, strict mode.
+"""Transform JSON Schemas: subschemas, references, strict mode.
 
-Schemas of every draft since 4 are understood. Properties may be named like keywords, and what
-stands under `enum`, `const`, `default` or `examples` is data, however much it looks like a schema.
+Schemas of every draft since 4 are supported. Properties may have the names of keywords, and values
+of `enum`, `const`, `default` and `examples` are data, even if they look like schemas.
 
-`langchain_core.utils.json_schema.dereference_refs` would rewrite such data, and lose definitions
-that contain themselves. `referencing` walks the keywords of one draft, which few schemas name.
+`langchain_core.utils.json_schema.dereference_refs` would change such data, and lose definitions
+that contain themselves. `referencing` needs to know the draft, which few schemas name.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _MAY_BE_NULL = frozenset({"default", "const", "example"})
 def map_subschemas(
     schema: Schema, change: Callable[[Schema], Any], *, without: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Return a copy in which each schema directly within `schema` is replaced by `change` of it.
+    """Return a copy with each direct subschema replaced by what `change` returns for it.
 
-    Boolean schemas, and those under the keywords `without`, stay as they are.
+    Boolean schemas, and those under the keywords in `without`, are kept.
     """
 
     def changed(value: Any) -> Any:
@@ -70,12 +70,12 @@ def schemas_of_value(schema: Schema) -> list[Schema]:
 
 
 def strict_schema(schema: Schema) -> dict[str, Any]:
-    """Return the schema as the strict mode of the OpenAI API wants it.
+    """Return the schema in the form that OpenAI's strict mode requires.
 
-    Every property is required and no other is allowed, in every object; `oneOf` is `anyOf`. As in
-    OpenAI's own client, a map (`dict[str, int]`) keeps the `additionalProperties` that it has.
-    What only restricts an object further (`if`, `not`), and an object that is described in several
-    places (two `allOf`, `properties` beside `anyOf`) stays open: no value could meet all otherwise.
+    In every object, every property is required and no other is allowed; `oneOf` becomes `anyOf`. As
+    in OpenAI's client, a map (`dict[str, int]`) keeps its `additionalProperties`. A subschema that
+    only restricts an object further (`if`, `not`), and an object described in several places (two
+    `allOf`, `properties` beside `anyOf`), stays open: otherwise no value could be valid.
     Core's `convert_to_openai_function(strict=True)` leaves the objects within unions open.
     """
     places = _places_of_properties(schema)
@@ -94,7 +94,7 @@ def strict_schema(schema: Schema) -> dict[str, Any]:
 
 
 def _places_of_properties(schema: object) -> int:
-    """Count the places that say which properties one and the same object has."""
+    """Count the places that describe the properties of the same object."""
     if not isinstance(schema, Mapping):
         return 0
     alternatives = [any(map(_places_of_properties, schema.get(key) or ())) for key in _UNIONS]
@@ -106,9 +106,9 @@ def _places_of_properties(schema: object) -> int:
 
 
 def resolve(reference: object, root: Schema) -> Schema:
-    """Return what a `$ref` refers to: a JSON pointer into `root`, or an `$anchor` or `$id` in it.
+    """Return the target of a `$ref`: a JSON pointer into `root`, or an `$anchor` or `$id` in it.
 
-    A ValueError if there is no such schema: nothing is ever fetched.
+    Raises a ValueError if there is no such schema; nothing is fetched.
     """
     name = str(reference)
     if name[:2] in ("#", "#/"):
@@ -146,9 +146,9 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
-    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere.
+    """Return a copy that can be sent, or raise a ValueError if a `$ref` has no target.
 
-    A `$ref` at the top, which servers take for no object, is replaced by what it refers to.
+    A `$ref` at the top, in which servers do not see an object, is replaced by its target.
     """
     try:
         result = _copy(schema, schema, None)
@@ -158,9 +158,9 @@ def check_references(schema: Schema) -> dict[str, Any]:
 
 
 def dereference(schema: Schema) -> dict[str, Any]:
-    """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
+    """Return a schema with each `$ref` replaced by its target: not every server resolves them.
 
-    The titles within it, which pydantic makes of field names, are left out. If a definition
+    The titles within it, which pydantic derives from field names, are left out. If a definition
     contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top.
     """
     try:
@@ -178,11 +178,10 @@ def _untitled(schema: Schema) -> dict[str, Any]:
 def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> dict[str, Any]:
     """Return a copy that can be sent, without references unless `within` is `None`.
 
-    `within` are the references in whose targets the schema stands. A default of infinity or NaN is
-    left out, which pydantic writes and JSON has not, as is OpenAPI's `discriminator.mapping`: what
-    inlines a schema, such as core's conversion of tools, leaves it behind to refer to nothing. So
-    is `null` for a keyword, which some MCP servers write for an absent one. Gemini writes types in
-    capitals.
+    `within` are the references whose targets contain the schema. Left out are a default of infinity
+    or NaN, which pydantic writes but JSON does not have; OpenAPI's `discriminator.mapping`, which
+    refers to definitions that core's conversion of tools removes; and keywords that are `null`, as
+    some MCP servers write absent ones. Gemini writes types in capitals.
     """
     while "$ref" in schema:
         reference = schema["$ref"]
@@ -193,11 +192,11 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
             raise RecursionError
         within = (*within, reference)
         schema = _with_target(schema, target)
-    lost = () if within is None else _DEFINITIONS
+    dropped = () if within is None else _DEFINITIONS
     result = {
         key: value
         for key, value in schema.items()
-        if key not in lost and (value is not None or key in _MAY_BE_NULL)
+        if key not in dropped and (value is not None or key in _MAY_BE_NULL)
     }
     if isinstance(default := schema.get("default"), float) and not isfinite(default):
         del result["default"]
@@ -209,7 +208,7 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
 
 
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:
-    """Join a schema and what its `$ref` refers to, both of which a value must meet."""
+    """Merge a schema and the target of its `$ref`: a value must be valid under both."""
     own = {key: value for key, value in schema.items() if key != "$ref"}
     if own.keys() & target.keys() <= _ANNOTATIONS | _DEFINITIONS:
         return {**target, **own}

@@ -46,7 +46,7 @@ MAX_RETRIES = 3  # each sends, and pays for, the failed completions again
 Server = tuple[str, str]  # the `base_url` and the model of a call
 
 
-def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
+def structured_output(  # noqa: PLR0913  the parameters of core's method, and two more
     model: Any,
     runnable: Any,
     schema: object = None,
@@ -61,10 +61,10 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a runnable with the input of a chat model and an object as its output.
 
-    `model` is a `ChatAimlErnie`, `runnable` the same or a wrapper around it, which is called; the
-    other parameters are those of its `with_structured_output`. Without a profile that applies,
-    "auto" tries the methods in their order, the next one when the server rejects one (HTTP 400 with
-    a message about `response_format` or tools), which is remembered for the server and the model.
+    `model` is a `ChatAimlErnie`; `runnable`, which is called, is the model or a wrapper around it.
+    The other parameters are those of `with_structured_output`. If no profile applies, "auto" tries
+    the methods in order: if the server rejects one (HTTP 400 with a message about `response_format`
+    or tools), the next one is tried, which is remembered for the server and the model.
     """
     _reject_unknown(model, kwargs)
     if schema is None and method == "auto":
@@ -79,7 +79,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
             "strict is not an option of method='json_mode', where nothing enforces it."
         )
     if schema is None and first != "json_mode":
-        raise ValueError(f"method={first!r} needs a schema; only 'json_mode' goes without.")
+        raise ValueError(f"method={first!r} needs a schema; only 'json_mode' works without.")
     if retry not in range(MAX_RETRIES + 1):
         raise ValueError(f"retry={retry!r} must be a boolean, or a number from 0 to {MAX_RETRIES}.")
     target = ANY_JSON if schema is None else parse_schema(schema, strict)
@@ -131,19 +131,19 @@ def _reject_unknown(model: Any, kwargs: Mapping[str, object]) -> None:
     known = {"model", "tool_choice", *type(model).model_fields} - {"response_format"}
     if unknown := [name for name in kwargs if name not in known]:
         raise ValueError(
-            f"with_structured_output got {', '.join(unknown)}, neither an option of it nor "
-            f"a setting of {type(model).__name__} that can be given here."
+            f"with_structured_output got {', '.join(unknown)}, neither one of its options nor "
+            f"a setting of {type(model).__name__} that can be passed here."
         )
 
 
 def _server_of(options: Mapping[str, Any], default: Server) -> Server:
-    """Return which server and model a call with these options is for."""
+    """Return the server and the model of a call with these options."""
     base_url, model = default
     model = options.get("model") or options.get("model_name") or model
     return str(options.get("base_url") or base_url), str(model)
 
 
-# How to ask
+# Requests
 
 
 def _bind(
@@ -153,7 +153,7 @@ def _bind(
     tools: Sequence[Any] | None,
     settings: Mapping[str, Any],
 ) -> Any:
-    """Return the model with what `method` sends; `settings` win."""
+    """Return the model bound to the parameters of `method`; `settings` take precedence."""
     if method == "function_calling":
         options = {"tool_choice": target.name, "parallel_tool_calls": False, **settings}
         return model.bind_tools([encode_output_tool(target)], **options)
@@ -177,13 +177,13 @@ def _instruction(target: OutputSchema) -> str:
     )
 
 
-# How to ask again: with another method, or with the validation error as feedback
+# Retries, with another method or with the validation error as feedback
 
 
 class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelInput, Any]):
     """A structured output that re-prompts the model while its completion is invalid.
 
-    If the server refuses a method, the next one is tried, and the process remembers that for the
+    If the server rejects a method, the next one is tried, and the process remembers that for the
     model and the server. A stream is repeated only before its first item.
     """
 
@@ -199,7 +199,7 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
 
     @property
     def first(self) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model of the first method, with what it sends bound to it."""
+        """The model of the first method, bound to its parameters."""
         return self.steps[0]
 
     @property
@@ -296,10 +296,10 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
 
 
 class _RepairLoop:
-    """The attempts of one structured call: `with loop:` is one, to be repeated while `is_open`.
+    """The attempts of one structured call, each in a `with loop:`, repeated while `is_open`.
 
-    An attempt that fails is repeated with the next method if the server refuses its method, or with
-    the error as feedback in its `messages`; else the error is raised.
+    A failed attempt is repeated with the next method if the server rejected its method, or with the
+    error as feedback in the `messages`; else the error is raised.
     """
 
     def __init__(
@@ -334,12 +334,12 @@ class _RepairLoop:
         self._add_feedback(output["parsing_error"] if self._include_raw else None)
 
     def accept_part(self) -> None:
-        """Accept the method of a stream, which is not repeated any more."""
+        """Accept the method at the first item of a stream, after which nothing is repeated."""
         self._known.update(self._rejected)
         self._methods, self._left = [], 0
 
     def _add_feedback(self, error: StructuredOutputError | None) -> None:
-        # A completion shows that the method works: those refused before it need no other attempt.
+        # A completion shows that the method works: those rejected before it are not tried again.
         self._known.update(self._rejected)
         output = error.ai_message if error else None
         if error and output and self._left and not is_refusal(output):
@@ -354,11 +354,11 @@ class _RepairLoop:
 
 @lru_cache(maxsize=256)
 def _rejected_methods(base_url: str, model: str) -> set[str]:  # noqa: ARG001  they are the cache's key
-    """Return the methods that the server refuses for a model; a set to be extended."""
+    """Return the methods that the server rejects for a model; callers add to the set."""
     return set()
 
 
-# Wordings with which servers (vLLM, SGLang, llama.cpp, LM Studio, Ollama, LiteLLM, OpenAI) refuse a
+# Phrases with which servers (vLLM, SGLang, llama.cpp, LM Studio, Ollama, LiteLLM, OpenAI) reject a
 # response format, a schema or tools.
 _METHOD_PATTERN = re.compile(
     r"response[ _-]?format|json[ _-]?(?:schema|object|mode)|structured[ _-]?output"
@@ -368,23 +368,23 @@ _METHOD_PATTERN = re.compile(
 
 
 def _is_method_error(error: BadRequestError) -> bool:
-    """Whether a server refuses the method, not the request as such."""
+    """Whether a server rejects the method, not the request as such."""
     if isinstance(error, ContextWindowExceededError) or error.partial is not None:
         return False
     body = error.body.get("error", error.body) if isinstance(error.body, Mapping) else None
-    parameter = body.get("param") if isinstance(body, Mapping) else None  # in OpenAI's form
+    parameter = body.get("param") if isinstance(body, Mapping) else None  # in OpenAI's format
     text = f"{error.message} {parameter}"
     return error.status_code in (400, 422) and _METHOD_PATTERN.search(text) is not None
 
 
 def _feedback(output: AIMessage, problem: str) -> list[BaseMessage]:
-    """Return the completion and the feedback; every tool call needs a result of its own."""
-    demand = f"Your answer could not be used. {problem} Answer again, in the form that was asked."
+    """Return the completion and the feedback; every tool call needs a result."""
+    text = f"Your answer could not be used. {problem} Answer again, in the requested format."
     if calls := [*output.tool_calls, *output.invalid_tool_calls]:
         replies = [
-            ToolMessage(demand, tool_call_id=call["id"] or "", name=call["name"], status="error")
+            ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
             for call in calls
         ]
         return [output, *replies]
-    shown = [output] if str(output.text).strip() else []
-    return [*shown, HumanMessage(demand)]
+    completion = [output] if str(output.text).strip() else []
+    return [*completion, HumanMessage(text)]

@@ -1,4 +1,4 @@
-"""Messages to the object of a structured output, or to an error."""
+"""Parse messages to the object of a structured output, or to an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_ERRORS = 5
 
 
 class StructuredOutputParser(BaseTransformOutputParser[Any]):
-    """The parser behind the model in a structured output: message to object."""
+    """Parses the message of a model to the object of a structured output."""
 
     target: InstanceOf[OutputSchema]
     by_call: bool = False  # whether the object is the arguments of a tool call, else the text
@@ -53,7 +53,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        await load_jsonschema()  # and no thread
+        await load_jsonschema()  # not in a thread, as core would
         return self.parse_result(result, partial=partial)
 
     @override
@@ -67,7 +67,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
     async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
         decoder = _StreamDecoder(self)
         async for message in input:
-            await load_jsonschema()  # while the server goes on
+            await load_jsonschema()  # while the server continues
             for output in decoder.feed(message):
                 yield output
         for output in decoder.close():
@@ -83,10 +83,10 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         return {"parsed": parsed, "parsing_error": parsing_error}
 
     def read(self, message: AIMessage) -> object:
-        """Return the object; a `StructuredOutputError` if there is none that matches the schema.
+        """Return the object, or raise a `StructuredOutputError` if none matches the schema.
 
-        Not every server reads the calls that a model writes, some make the response format a tool,
-        and a reasoning parser may take the whole completion for reasoning.
+        Some servers leave a call in the text, some turn the response format into a tool, and a
+        reasoning parser may take the whole completion for reasoning.
         """
         if is_refusal(message):
             raise _refusal_error(message)
@@ -152,7 +152,7 @@ def _error(
     text: str | None = None,
     kind: type[StructuredOutputError] = StructuredOutputError,
 ) -> StructuredOutputError:
-    """Return the error with the `problem`, which the model is told, and the `hint` for the user."""
+    """Return an error with the `problem`, which is also feedback for the model, and a `hint`."""
     reason = finish_reason(message)
     cause = f" finish_reason was {reason!r}." if reason else ""
     if reason == "length":
@@ -170,7 +170,7 @@ def _error(
 def _refusal_error(message: AIMessage) -> StructuredOutputError:
     refusal = _refusal(message)
     what = f"refused: {_excerpt(refusal)}" if refusal else "was stopped by the content filter"
-    hint = "Rephrase the request; the same one will be withheld again."
+    hint = "Rephrase the request; the same one would be refused again."
     return _error(message, f"The model {what}.", hint, refusal or None, RefusalError)
 
 
@@ -199,7 +199,7 @@ def _refusal(message: AIMessage) -> str:
 
 
 def _reasoning(message: AIMessage) -> str:
-    """Return the reasoning; of a truncated response none, which may hold a draft."""
+    """Return the reasoning, but none of a truncated completion: it may contain a draft."""
     blocks = message.content_blocks if finish_reason(message) != "length" else []
     return "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
 
@@ -231,10 +231,10 @@ class _StreamDecoder:
         self._json = PartialJsonDecoder()
         self._call_index: int | str | None = None
         self._last: object = None
-        self._length = self._next_thorough = 0
+        self._length = self._next_validation = 0
 
     def feed(self, message: BaseMessage | str) -> list[object]:
-        """Return what a message adds: itself with `include_raw`, else a partial object."""
+        """Return the output for a message: itself with `include_raw`, else a partial object."""
         if not isinstance(message, AIMessage):
             content = message.content if isinstance(message, BaseMessage) else message
             message = AIMessageChunk(content=content)
@@ -254,12 +254,12 @@ class _StreamDecoder:
         """Return the object at the end of the stream, if it differs from the last partial one."""
         chunks = [message for message in self._messages if isinstance(message, AIMessageChunk)]
         message: Any = self._messages[-1] if self._messages else AIMessage("")
-        if chunks:  # else of a model that does not stream
+        if chunks:  # without chunks, the model does not stream
             message = message_chunk_to_message(add_ai_message_chunks(chunks[0], *chunks[1:]))
         if self._parser.include_raw:
             return [AddableDict(self._parser.outcome(message))]
         output = self._parser.read(message)
-        # `1 == True`: equal objects may differ. `None` is an object that `null` may stand for.
+        # `1 == True`: equal objects may differ. `None` may be the object, parsed from `null`.
         is_last = repr(output) == repr(self._last) and output == self._last
         return [] if is_last and output is not None else [output]
 
@@ -272,10 +272,10 @@ class _StreamDecoder:
             expected = expected or ("object" if "properties" in target.definition else kind)
             return value if kind in expected else None
         validate = target.convert
-        # To look for nulls that stand for absent properties takes jsonschema milliseconds for a
-        # large value: at these lengths, all searches take as long as a few of the whole.
-        if self._length >= self._next_thorough:
-            self._next_thorough = self._length * 11 // 10
+        # `validate` may take milliseconds for a large value. Its calls, each after the text has
+        # grown by a tenth, take together as long as about ten for the whole value.
+        if self._length >= self._next_validation:
+            self._next_validation = self._length * 11 // 10
             validate = target.validate
         try:
             return validate(value)

@@ -42,7 +42,7 @@ load_jsonschema = _validation.aload
 class OutputSchema:
     """The schema of a structured output."""
 
-    name: str  # as the API allows it
+    name: str  # valid for the API
     description: str
     definition: Mapping[str, Any]  # the JSON Schema
     output: type = dict  # the class of the user's objects
@@ -59,11 +59,11 @@ class OutputSchema:
         return replace(self, strict=None).to_dict("parameters")
 
     def is_name(self, name: object) -> bool:
-        """Whether a call with this name is of the schema; some servers write `functions.City`."""
+        """Whether a call has the name of the schema; some servers write `functions.City`."""
         return isinstance(name, str) and name.rpartition(".")[2] == self.name
 
     def to_dict(self, key: str) -> dict[str, Any]:
-        """Return the schema under `key` with its name: closed, and with all required, if strict."""
+        """Return name, description and JSON Schema (under `key`), in strict form if `strict`."""
         definition = strict_schema(self.definition) if self.strict else dict(self.definition)
         encoded: dict[str, Any] = {"name": self.name}
         if self.description:
@@ -73,7 +73,7 @@ class OutputSchema:
         return encoded | {key: definition}
 
     def convert(self, value: object) -> object:
-        """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
+        """Return the user's object for parsed JSON as it is, or raise a ValueError."""
         cls: Any = self.output
         if cls is dict:
             from langchain_aimlernie._structured.validation import check_instance
@@ -86,7 +86,7 @@ class OutputSchema:
             # and by name: its JSON Schema, and so the model, may have either.
             adapter: Any = adapter_of(cls)
             data, validate = value, adapter.validate_python
-            with suppress(ValueError):  # half a surrogate pair, which UTF-8 cannot write
+            with suppress(ValueError):  # half a surrogate pair, which UTF-8 cannot encode
                 data, validate = to_json(value, inf_nan_mode="constants"), adapter.validate_json
             return validate(data, by_alias=True, by_name=True)
         except ValueError:
@@ -95,11 +95,10 @@ class OutputSchema:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def validate(self, value: object) -> object:
-        """Return the user's object for parsed JSON; a ValueError if it is not an instance.
+        """Return the user's object for parsed JSON, repaired if needed, or raise a ValueError.
 
-        Models write absent properties as `null`, lists and objects as strings that hold them, and
-        the answer within another object or list: what the schema does not allow otherwise counts as
-        what is meant.
+        Models write absent properties as `null`, lists and objects as JSON strings, and the object
+        within another object or list: where the schema does not allow that, it is undone.
         """
         has_more = self.output is dict and not _MORE_PROPERTIES.isdisjoint(self.definition)
         schemas = schemas_of_value(self.definition)
@@ -108,22 +107,22 @@ class OutputSchema:
         try:
             return self.convert(value)
         except ValueError:
-            from langchain_aimlernie._structured.validation import mend
+            from langchain_aimlernie._structured.validation import repair
 
-            meant = self._unwrapped(mend(self.definition, value))
-            if meant is value or meant == value:  # NaN is not equal to itself
+            repaired = self._unwrapped(repair(self.definition, value))
+            if repaired is value or repaired == value:  # NaN is not equal to itself
                 raise
-        return self.validate(meant)
+        return self.validate(repaired)
 
     def _unwrapped(self, value: object) -> object:
         """Return the object in `{"City": {…}}`, `[{…}]`, `{"name": "City", "arguments": "{…}"}`.
 
-        It is the only one with a property of the schema; of several, which is meant is unknown.
+        It must be the only object with a property of the schema; else the value is returned.
         """
         schemas = schemas_of_value(self.definition)
         known = {*chain.from_iterable(schema.get("properties") or () for schema in schemas)}
 
-        def is_meant(part: object) -> bool:
+        def is_match(part: object) -> bool:
             if not isinstance(part, dict):
                 return False
             is_call = self.is_name(part.get("name"))
@@ -131,13 +130,13 @@ class OutputSchema:
 
         parts, found = [value], list[object]()
         while parts:
-            found += filter(is_meant, parts)
-            parts = [*chain.from_iterable(_parts_of(part) for part in parts if not is_meant(part))]
+            found += filter(is_match, parts)
+            parts = [*chain.from_iterable(_parts_of(part) for part in parts if not is_match(part))]
         return found[0] if len(found) == 1 else value
 
 
 def _parts_of(value: object) -> Iterable[object]:
-    """Return what a value contains, but none of several items: one or all may be meant."""
+    """Return the parts of a value, but not several items, since one or all may be meant."""
     if isinstance(value, str):
         return whole_json(value)
     if isinstance(value, dict):
@@ -146,17 +145,17 @@ def _parts_of(value: object) -> Iterable[object]:
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
-    """Return a schema in any form as an `OutputSchema`.
+    """Return a schema in any format as an `OutputSchema`, or raise a ValueError.
 
-    A ValueError if it has none or an invalid one, which jsonschema may say only with the first
-    completion if an event loop is running.
+    If an event loop is running, jsonschema may report an invalid one only with the first
+    completion.
     """
     schema = _read(given, strict)
     if schema.output is not dict:
         return schema
     if not is_loop_running():
         _validation.load()
-    if not _validation.is_done:  # an event loop does not wait for it
+    if not _validation.is_done:  # an event loop must not wait for the import
         threading.Thread(target=_validation.load, daemon=True).start()
         return schema
     from langchain_aimlernie._structured.validation import check_schema
@@ -166,11 +165,11 @@ def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
 
 
 def _read(given: Any, strict: bool | None) -> OutputSchema:
-    """Return the parsed schema, whose definition need not be valid."""
+    """Parse a schema, without a check of its definition."""
     is_readable = is_class(given) or isinstance(given, (Mapping, BaseTool, FunctionType))
     function = encode_function(given) if is_readable else None
     if function is None:
-        problem = "holds no JSON Schema" if isinstance(given, Mapping) else "is not a schema"
+        problem = "contains no JSON Schema" if isinstance(given, Mapping) else "is not a schema"
         raise ValueError(f"{given!r} {problem}. Give {_ACCEPTED}.")
     name = _wire_name(function.get("name"))
     return OutputSchema(
@@ -183,7 +182,7 @@ def _read(given: Any, strict: bool | None) -> OutputSchema:
 
 
 def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | None:
-    """Return the `strict` of a schema: its own or that of the call; a ValueError if they differ."""
+    """Return the `strict` of the schema or the call, or raise a ValueError if they differ."""
     for value in (own, given):
         if not isinstance(value, bool | None):
             raise ValueError(f"strict must be True, False or None; got {value!r}.")  # noqa: TRY004  as for all parameters
@@ -197,7 +196,7 @@ def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | N
 def encode_response_format(schema: object, strict: bool | None = None) -> dict[str, Any]:
     """Return a schema, or a response format, as the API's `response_format`.
 
-    Takes what `parse_schema` takes, and `{"type": "text"}` and `{"type": "json_object"}`.
+    Accepts what `parse_schema` does, and `{"type": "text"}` and `{"type": "json_object"}`.
     """
     if isinstance(schema, Mapping) and schema.get("type") in ("text", "json_object"):
         return {"type": schema["type"]}
@@ -210,10 +209,10 @@ def encode_output_format(schema: OutputSchema) -> dict[str, Any]:
 
 
 def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
-    """Return the function whose arguments are the object; a ValueError if it is not an object."""
+    """Return the tool whose arguments are the output, or raise a ValueError if it is no object."""
     if not schema.is_object:
         raise ValueError(
-            f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "
+            f"{schema.name} is of type {schema.definition['type']!r}, but only an object can be "
             "the arguments of a function: use method='json_schema', or a schema with fields."
         )
     return {"type": "function", "function": schema.to_dict("parameters")}
@@ -226,7 +225,7 @@ _MORE_PROPERTIES = frozenset(
 
 
 def _wire_name(name: object) -> str:
-    """Return a name that the API allows: a generic class is called `Box[int]`."""
+    """Return a name that the API allows, unlike `Box[int]`, the name of a generic class."""
     return _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_") or DEFAULT_NAME
 
 

@@ -1,10 +1,10 @@
-"""Whether a JSON value is an instance of a JSON Schema, as the library jsonschema decides it.
+"""Validate JSON values with the library jsonschema, and repair what models write.
 
-Four things that real schemas need are added. `nullable`, of OpenAPI 3.0, allows `null`.
-`multipleOf` counts in decimals, where 0.3 is a multiple of 0.1. A `pattern` that Python cannot
-compile (JSON Schema's are ECMAScript's) is not checked. A schema without `$schema` is of the newest
-of the drafts 2020-12, 7 and 4 under which it is valid. As in the standard, `format` asserts
-nothing. Nothing is fetched from the network.
+Real schemas need four additions. `nullable`, of OpenAPI 3.0, allows `null`. `multipleOf` is
+computed in decimals, where 0.3 is a multiple of 0.1. A `pattern` that Python cannot compile (JSON
+Schema's are ECMAScript's) is not checked. A schema without `$schema` is of the newest of the drafts
+2020-12, 7 and 4 under which it is valid. As in the standard, `format` is not checked. Nothing is
+fetched from the network.
 
 Importing this module imports jsonschema, which takes a tenth of a second.
 """
@@ -45,40 +45,40 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def check_instance(schema: Mapping[str, Any], value: object) -> object:
-    """Return `value`; a ValueError with up to five violations if `schema` rejects it."""
+    """Return `value`, or raise a ValueError with up to five violations of `schema`."""
     if errors := _find_errors(schema, value, _MAX_ERRORS):
         raise ValueError("; ".join(map(_describe, errors)))
     return value
 
 
-def mend(schema: Mapping[str, Any], value: object) -> object:
-    """Return a value with what models write in the place of what they mean put right.
+def repair(schema: Mapping[str, Any], value: object) -> object:
+    """Return a value with common mistakes of models corrected.
 
-    At every depth, a property that is `null` is left out if `schema` neither requires it nor lets
-    it be `null`, a string that may not be one is replaced by the JSON that it holds (`null` if it
-    is empty), and an object in the place of a list by the list that is all it holds. In a union,
-    the first two are done for the first member that lets it. At the top, an object in the place of
-    any other value becomes the only value in it, and a list of objects in the place of an object
-    with one property becomes that property.
+    At every depth, a property that is `null` is removed if `schema` neither requires it nor allows
+    `null`, an invalid string is replaced by the JSON in it (`null` if it is empty), and an object
+    instead of a list by the list that is its only value. In a union, the first two are done for the
+    first member that they make valid. At the top, an object instead of any other value is replaced
+    by its only value, and a list of objects instead of an object with one property becomes the
+    value of that property.
     """
     try:
         result: Any = [deepcopy(value)]
         errors = _find_errors(schema, value, formats=_NoNullText())
     except (ValueError, RecursionError):  # the schema of a class may be invalid
         return value
-    for path, meant in chain.from_iterable(map(_meant, errors)):
-        *places, name = [0, *path]
-        with suppress(LookupError, TypeError):  # within what has been replaced
-            part = reduce(getitem, places, result)
-            if meant is _ABSENT:
+    for path, replacement in chain.from_iterable(map(_replacements, errors)):
+        *parents, name = [0, *path]
+        with suppress(LookupError, TypeError):  # within a value that has been replaced
+            part = reduce(getitem, parents, result)
+            if replacement is _ABSENT:
                 del part[name]
             else:
-                part[name] = meant
+                part[name] = replacement
     return result[0]
 
 
 class _NoNullText:
-    """A checker of `format` that only rejects text for `null`: no class has a date for it."""
+    """A checker of `format` that rejects only strings for `null`, which are no date or the like."""
 
     def check(self, instance: object, format: str) -> None:  # noqa: A002  the name in jsonschema
         if isinstance(instance, str) and _json_in(instance) == [None]:
@@ -127,7 +127,7 @@ def _validator(text: str) -> Any:
 
 
 def _draft_of(schema: Mapping[str, Any]) -> Any:
-    """Return the draft of a schema: the one that it names, or the newest that it is valid in."""
+    """Return the draft that a schema names, or the newest under which it is valid."""
     named = schema.get("$schema")
     draft = validators.validator_for(schema, default=None) if isinstance(named, str) else None
     drafts = _DRAFTS if draft is None else (draft,)
@@ -145,7 +145,7 @@ def _apply(
     value: object,
     schema: Mapping[str, Any],
 ) -> Iterator[Any]:
-    """Apply a rule of the draft, and mark the errors of a `null` that may mean absence."""
+    """Apply a rule of the draft, and mark errors of a `null` for a property not required."""
     if value is None and schema.get("nullable") is True:
         return
     with suppress(re.error):
@@ -162,8 +162,8 @@ def _apply(
 _ABSENT = object()
 
 
-def _meant(error: Any) -> list[tuple[list[str | int], object]]:
-    """Return the paths of the values that cause an error, with what they may mean; else none."""
+def _replacements(error: Any) -> list[tuple[list[str | int], object]]:
+    """Return the paths of the values that cause an error, with their replacements, if any."""
     path = list(error.absolute_path)
     if getattr(error, "may_be_absent", False):
         return [(path, _ABSENT)]
@@ -183,14 +183,14 @@ def _meant(error: Any) -> list[tuple[list[str | int], object]]:
         ):
             return [(path, {names[0]: error.instance})]
     for _, errors in groupby(error.context, lambda each: each.schema_path[0]):  # of each member
-        meant = [_meant(each) for each in errors]
-        if all(meant):
-            return list(chain.from_iterable(meant))
+        replacements = [_replacements(each) for each in errors]
+        if all(replacements):
+            return list(chain.from_iterable(replacements))
     return []
 
 
 def _json_in(text: str) -> list[object]:
-    """Return the JSON that a string holds, if it does; an empty one holds `null`."""
+    """Return a list with the JSON value in a string, if any; in an empty one, it is `null`."""
     return whole_json(text.strip() or "null")
 
 
@@ -206,7 +206,7 @@ def _multiple_of(
         return
     try:
         remainder = Fraction(str(value)) % Fraction(str(limit))
-    except ValueError:  # an infinity, or no number
+    except ValueError:  # infinity or NaN
         remainder = Fraction(1)
     if remainder:
         yield ValidationError(f"{value!r} is not a multiple of {limit!r}")
@@ -215,7 +215,7 @@ def _multiple_of(
 def _describe(error: Any) -> str:
     """Return the message of a validation error, with its location and keyword."""
     error = best_match([error])
-    place = error.json_path.removeprefix("$").lstrip(".") or "the answer"
+    location = error.json_path.removeprefix("$").lstrip(".") or "the answer"
     message, value = error.message, repr(error.instance)
     if message.startswith(value):
         message = truncate(json.dumps(error.instance, ensure_ascii=False), _MAX_VALUE)
@@ -223,4 +223,4 @@ def _describe(error: Any) -> str:
     limit, keyword = error.validator_value, error.validator or "false"
     is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
     rule = f"{keyword} {limit}" if is_number else keyword
-    return f"{place}: {truncate(message, _MAX_MESSAGE)} ({rule})"
+    return f"{location}: {truncate(message, _MAX_MESSAGE)} ({rule})"

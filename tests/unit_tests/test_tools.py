@@ -160,7 +160,7 @@ class Cities(RootModel[list[str]]):
 
 def test_parameters_that_are_no_object_are_refused():
     for given in (Cities, {**BARE, "parameters": {"type": "array", "items": {}}}):
-        with pytest.raises(ValueError, match="are of type 'array', and must be an object"):
+        with pytest.raises(ValueError, match="are of type 'array', but must be an object"):
             encode_tools([given])
 
 
