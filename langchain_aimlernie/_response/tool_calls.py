@@ -136,6 +136,7 @@ class _StreamedCall:
 
     def is_repeated_by(self, arguments: str) -> bool:
         """Whether a complete call gets its arguments again, or a `null` or `{}` at the end."""
+        arguments = _unquoted(arguments)
         if _is_placeholder(arguments):
             return self.has_placeholder() or self.is_complete()
         is_object = _begins_object(arguments) and self.is_complete()
@@ -358,7 +359,7 @@ def _is_placeholder(arguments: str) -> bool:
 
 
 def _begins_object(arguments: str) -> bool:
-    return arguments.lstrip().startswith(("{", '"{'))
+    return arguments.lstrip().startswith(("{", '"{', '"\\"{'))
 
 
 _LAST_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{0,4})+$")

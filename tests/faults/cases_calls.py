@@ -118,6 +118,7 @@ TOOLS = (
     calls("arguments encoded twice, in letters", *((letter, W, "a") for letter in TWICE)),
     calls("arguments encoded twice and sent again", ("", W, "a"), (TWICE, W, "a"), (TWICE, W, "a")),
     calls("arguments encoded twice after `{}`", ("{}", W, "a"), (TWICE[:9],), (TWICE[9:],)),
+    calls("arguments encoded three times after `null`, and sent again", ("null", W, "a"), *[(json.dumps(TWICE), W, "a")] * 2),
     calls("arguments encoded three times, cut", (json.dumps(TWICE)[:-1], W, "a"), calls=(), invalid=1),
     calls(
         "two calls encoded twice, without an index",
