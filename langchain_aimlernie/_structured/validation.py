@@ -58,8 +58,8 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     it be `null`, a string that may not be one is replaced by the JSON that it holds (`null` if it
     is empty), and an object in the place of a list by the list that is all it holds. In a union,
     the first two are done for the first member that lets it. At the top, an object in the place of
-    any other value becomes the only value in it, and a list of objects in the place of an object
-    with one property becomes that property.
+    a text, number or boolean becomes the only value in it, and a list of objects in the place of an
+    object with one property becomes that property.
     """
     try:
         result: Any = [deepcopy(value)]
@@ -171,8 +171,8 @@ def _meant(error: Any) -> list[tuple[list[str | int], object]]:
         return [(path, value) for value in _json_in(error.instance)]
     if error.validator == "type" and isinstance(error.instance, dict) and error.parent is None:
         parts = [*error.instance.values()]
-        is_list = "array" in error.validator_value and all(isinstance(p, list) for p in parts)
-        if len(parts) == 1 and (is_list or not path):
+        wants_list = "array" in error.validator_value
+        if len(parts) == 1 and (isinstance(parts[0], list) if wants_list else not path):
             return [(path, parts[0])]
     if error.validator == "type" and isinstance(error.instance, list) and not path:
         names = [*error.schema.get("properties", ())]
