@@ -241,7 +241,7 @@ class RowFile:
             raise BatchError("A CSV file needs a template, such as 'Summarise: {text}'.")
         for place, record in _records(Path(path)):
             try:
-                row = _read_json(record) if isinstance(record, str) else _read_csv(record)
+                row = _read(record)
                 row = row if prompt is None else _filled(prompt, row)
                 row = _with_system(row, system) if system else row
             except ValueError as error:
@@ -276,15 +276,14 @@ def _records(path: Path) -> Iterator[tuple[int, str | dict[str, Any]]]:
             ) from None
 
 
-def _read_csv(record: dict[Any, Any]) -> dict[str, Any]:
-    if any(record.pop(None, ())):
-        raise ValueError("more values than columns.")
-    return record
-
-
-def _read_json(line: str) -> dict[str, Any]:
+def _read(record: str | dict[Any, Any]) -> dict[str, Any]:
+    """Return the row of a record: a line of JSON, or the columns of CSV."""
+    if isinstance(record, dict):
+        if any(record.pop(None, ())):
+            raise ValueError("more values than columns.")
+        return record
     try:
-        row = json.loads(line)
+        row = json.loads(record)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"invalid JSON: {error}.") from None
     if not isinstance(row, dict):
