@@ -195,7 +195,7 @@ def read_cache_control(block: Block) -> Block | None:
 
 
 def has_cache_control(messages: Iterable[BaseMessage]) -> bool:
-    """Return whether a content block of one of the messages has a `cache_control`."""
+    """Whether a content block of one of the messages has a `cache_control`."""
     return any(
         isinstance(block, Mapping) and read_cache_control(block) is not None
         for message in messages

@@ -398,7 +398,7 @@ def _repair_call(call: Any) -> object:
 
 
 def add_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
-    """Return the messages with `instruction` appended to the system message, or before them."""
+    """Return the messages with `instruction` at the end of the system message, or as a new one."""
     for index, message in enumerate(messages):
         if isinstance(message, SystemMessage):
             content = merge_content(message.content or "", f"\n\n{instruction}")

@@ -120,7 +120,7 @@ def encode_tool_choice(
 ) -> tuple[str | dict[str, object] | None, list[dict[str, object]]]:
     """Return `tool_choice` in the API's format, and the tools to send with it.
 
-    To allow only some tools, which most models do not support, only these are sent. Raises a
+    If only some tools are allowed, which most models do not support, only these are sent. Raises a
     ValueError if a name is not that of a tool, or the format is unknown.
 
     Args:

@@ -227,7 +227,7 @@ def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
     if is_object(status) and status.get("status_code") not in _NO_ERROR:
         return status
     for reason in (choice.get("finish_reason") for choice in objects):
-        if failure := _FAILURES.get(str(reason).lower()):  # Cohere's are capitals
+        if failure := _FAILURES.get(str(reason).lower()):  # Cohere uses capitals
             return {"message": failure.format(reason), **payload}
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None

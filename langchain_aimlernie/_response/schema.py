@@ -359,7 +359,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _unless_placeholder(value: object) -> str:
-    """Return an id, a name or a finish reason; empty for the text of a null."""
+    """Return an id, a name or a finish reason; empty for another type, "null" and "None"."""
     return value if isinstance(value, str) and value not in ("null", "None") else ""
 
 

@@ -63,14 +63,14 @@ def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
 class StreamDecoder(ResponseDecoder):
     """Decodes the bytes of one stream into chunks, without I/O.
 
-    Each chunk has `model_provider`; core sets its id to that of the run. All other metadata, usage,
-    cost and unknown keys are only on the last chunk (`chunk_position="last"`), because core
-    concatenates strings and adds numbers when it merges chunks. A single JSON object instead of
-    events is accepted, too.
+    Each chunk has `model_provider`, and gets its id from core. All other metadata, usage, cost and
+    unknown keys are only on the last chunk (`chunk_position="last"`), because core concatenates
+    strings and adds numbers when it merges chunks. A single JSON object instead of events is
+    accepted, too.
 
     Attributes:
         events: The number of events with content; comments and empty deltas have none.
-        done: Whether the stream has ended regularly.
+        done: Whether the last chunk has been returned.
     """
 
     def __post_init__(self) -> None:
@@ -431,7 +431,7 @@ class SSEDecoder:
             self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE
 
     def check_size(self, incomplete: int) -> None:
-        """Raise if the event is too long with as many more bytes of an incomplete line."""
+        """Raise if the event is too long with this many bytes more."""
         if self._size + incomplete > self._limit:
             raise InvalidResponseError(
                 f"The stream has an event longer than {self._limit:,} bytes. No response of a chat "

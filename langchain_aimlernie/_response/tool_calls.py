@@ -143,7 +143,7 @@ class _StreamedCall:
         return is_object and parse_arguments(arguments) == parse_arguments(self.text)
 
     def is_resent_by(self, arguments: str) -> bool:
-        """Whether a fragment begins with all arguments so far, as each one of some servers does."""
+        """Whether a fragment has all arguments so far, and more, as some servers send each one."""
         if not (_begins_object(arguments) and self.has_arguments()):
             return False
         is_longer = arguments.startswith(self.text)

@@ -61,7 +61,7 @@ _ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[\da-fA-F]{4}|(?P<apostrophe>'))|(?P<
 def extract_json(text: str) -> list[object]:
     """Return the JSON values in a text, the likeliest first.
 
-    A text that is JSON as a whole is the only value, followed by those within it if it is a JSON
+    If the whole text is JSON, that is the only value, followed by those within it if it is a
     string. Otherwise come the values with which its code fences begin, from the last to the first,
     then the objects and lists at the top level of the text, from the last to the first. What is
     inside a bracket that cannot be parsed, or after a bracket that is never closed, is not at the
