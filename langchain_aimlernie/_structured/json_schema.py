@@ -211,6 +211,7 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:
     """Join a schema and what its `$ref` refers to, both of which a value must meet."""
     own = {key: value for key, value in schema.items() if key != "$ref"}
-    if own.keys() & target.keys() <= _ANNOTATIONS | _DEFINITIONS:
+    differing = {key for key in own.keys() & target.keys() if own[key] != target[key]}
+    if differing <= _ANNOTATIONS | _DEFINITIONS:
         return {**target, **own}
     return {**own, "allOf": [*own.get("allOf", ()), target]}
