@@ -210,6 +210,7 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:
     """Merge a schema and the target of its `$ref`: a value must be valid under both."""
     own = {key: value for key, value in schema.items() if key != "$ref"}
-    if own.keys() & target.keys() <= _ANNOTATIONS | _DEFINITIONS:
+    differing = {key for key in own.keys() & target.keys() if own[key] != target[key]}
+    if differing <= _ANNOTATIONS | _DEFINITIONS:
         return {**target, **own}
     return {**own, "allOf": [*own.get("allOf", ()), target]}

@@ -143,6 +143,7 @@ JSON_SCHEMA = {
     [
         ({"$ref": "#/$defs/Node", **DEFS}, NODE | DEFS),  # pydantic's of a class within itself
         ({"$ref": "#/definitions/A", "definitions": {"A": JSON_SCHEMA}}, JSON_SCHEMA | {"definitions": {"A": JSON_SCHEMA}}),  # zod's
+        ({"type": "object", "$ref": "#/$defs/Node", **DEFS}, NODE | DEFS),
         (GEMINI, JSON_SCHEMA),
     ],
 )  # fmt: skip
