@@ -47,20 +47,6 @@ def test_replies_are_sent_in_order_then_the_fake_model_replies(ernie_server, cli
         Fault("dorp")
 
 
-def test_every_part_of_a_message_can_be_scripted(ernie_server, client):
-    parts = {"content": "Text", "reasoning_content": "Thought", "refusal": "No"}
-    fields = {"finish_reason": "content_filter", "model": "M"}
-    ernie_server.reply("Text", reasoning="Thought", refusal="No", **fields, times=2)
-    whole = ask(client).json()
-    assert whole["choices"][0]["message"].items() >= parts.items()
-    assert (whole["choices"][0]["finish_reason"], whole["model"]) == ("content_filter", "M")
-    response = ask(client, stream=True)
-    first, *_, last = events(response)
-    joined = {key: "".join(each.get(key) or "" for each in deltas(response)) for key in parts}
-    assert joined == parts
-    assert (last["choices"][0]["finish_reason"], first["model"]) == ("content_filter", "M")
-
-
 OPENAI_CALL = {"id": "y", "type": "function", "function": {"name": "g", "arguments": "1"}}
 
 
