@@ -18,7 +18,6 @@ from typing_extensions import TypedDict
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import RefusalError, StructuredOutputError
-from tests.support.agents import FIVE, THINKING, VISION
 from tests.support.structured import WAYS, ask
 
 METHODS = ("json_schema", "function_calling", "json_mode")
@@ -109,12 +108,6 @@ async def test_every_schema_and_method_is_answered(model, schema, method):
     answers = [outcome.answer async for outcome in results(chain)]
     assert all(isinstance(answer, expected) for answer in answers)
     assert all(answer == answers[0] for answer in answers)
-
-
-@pytest.mark.parametrize("name", [THINKING, FIVE, VISION])
-def test_every_family_takes_every_method(model, name, method):
-    chain = model.with_structured_output(Joke, method=method, model=name)
-    assert isinstance(chain.invoke("Tell me a joke; answer with Joke."), Joke)
 
 
 SENT = {
