@@ -63,6 +63,7 @@ async def test_a_setting_is_sent_however_it_was_set(model, ernie_server, given):
     options = {given: value}
     if given in OF_FIVE:
         model = functools.partial(model, model=FIVE)
+    configurable = model().configurable_fields(**{given: ConfigurableField(id="x")})
     ernie_server.on_request = lambda request: Reply("{}")
     for llm, per_call in (
         (model(**options), {}),
@@ -72,6 +73,7 @@ async def test_a_setting_is_sent_however_it_was_set(model, ernie_server, given):
         (model().bind_tools([], **options), {}),
         (model().with_config(tags=["a"]), options),
         (model().with_retry(), options),
+        (configurable.with_config(configurable={"x": value}), {}),
         (model().model_copy(update=options), {}),
         (model().with_structured_output(method="json_mode", **options), {}),
     ):
