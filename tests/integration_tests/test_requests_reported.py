@@ -45,9 +45,6 @@ def call(name="f", call_id="c1", **args):
     return tool_call(name=name, args=args, id=call_id)
 
 
-# `tool_calls` is authoritative
-
-
 # Tools in other formats: the tables are in the unit tests
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
