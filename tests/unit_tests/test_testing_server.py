@@ -36,7 +36,7 @@ def test_json_response_has_the_documented_format_and_price(client):
     assert again == completion
 
 
-def test_a_stream_has_the_text_and_price_of_json_and_usage_only_if_requested(client):
+def test_a_stream_has_the_text_and_price_of_json_and_usage_only_if_requested(client, ernie_server):
     whole = client.post(CHAT, json=body()).json()
     response = client.post(CHAT, json=body(stream=True))
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -56,6 +56,8 @@ def test_a_stream_has_the_text_and_price_of_json_and_usage_only_if_requested(cli
     assert not any("meta" in event for event in others)
     assert others[-1]["choices"][0]["finish_reason"] == "stop"
     assert (last["choices"], last["usage"], last["meta"]) == ([], whole["usage"], whole["meta"])
+    assert (ernie_server.connections, ernie_server.connections_total) == (1, 1)
+    assert {request.connection for request in ernie_server.requests} == {1}
 
 
 def test_every_fragment_of_a_call_repeats_its_name(client, ernie_server):
