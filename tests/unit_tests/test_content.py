@@ -478,23 +478,8 @@ TOOL_RESULTS = {
 }  # fmt: skip
 
 
-def results(content, spec=TEXT_MODEL, **options):
-    """Return the content of a result, and the media that follow in a message of their own."""
-    history = [ANSWERED, ToolMessage(content, tool_call_id="i")]
-    _, result, *shown = encode_messages(history, spec, **options)
-    return result["content"], [part for message in shown for part in message["content"][1:]]
-
-
 @pytest.mark.parametrize(("content", "expected_text"), TOOL_RESULTS.values(), ids=TOOL_RESULTS)
 def test_tool_results_are_text_or_json(content, expected_text):
-    assert results(content) == (expected_text, [])
-
-
-def test_media_in_a_tool_result_are_separated_from_text():
-    content = ["a chart:", of("image", base64=PNG), of("file", base64=PDF), "done"]
-    note = "[What this result shows follows in a user message.]"
-    assert results(content, VISION) == (f"a chart:\ndone\n{note}", [image(), file()])
-    with pytest.raises(BadRequestError, match=r"'image'.*on_unsupported_content"):
-        results(content)
-    omitted = "a chart:\n[image omitted]\n[file omitted]\ndone"
-    assert results(content, omit_unsupported=True) == (omitted, [])
+    history = [ANSWERED, ToolMessage(content, tool_call_id="i")]
+    _, result = encode_messages(history, TEXT_MODEL)
+    assert result["content"] == expected_text
