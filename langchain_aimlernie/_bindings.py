@@ -144,7 +144,7 @@ class ModelWrapper(Bindable):
         options = read_options(options, inside.api_key)
         if bound.get("tools") and not options.get("tools"):
             warn_user(
-                "The tools that are bound are not sent with structured output; pass them as "
+                "Bound tools are not sent with structured output; pass them as "
                 "with_structured_output(schema, tools=[...])."
             )
         runnable: _Model = self

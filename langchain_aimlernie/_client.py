@@ -1,9 +1,9 @@
-"""The common part of the four kinds of call: the request, and the question to spend trackers.
+"""The common part of the four kinds of call: the prepared request, and the check of budgets.
 
-A callback is no place to refuse a call: it runs before the cache lookup, its errors are logged as
-failures of a callback, and it cannot wait without blocking the event loop. So each call asks the
-trackers among its callbacks itself. LangChain does not pass callbacks to `_stream`; the trackers
-are in a context variable, which they set when a run starts.
+A callback cannot refuse a call well: it runs before the cache lookup, its errors are logged as
+failures of a callback, and it cannot wait without blocking the event loop. So each call itself asks
+the trackers among its callbacks. LangChain does not pass callbacks to `_stream`; so the trackers
+add themselves to a context variable when a run starts.
 
 The transport is imported with the first call, in async calls in a thread, because importing httpx2
 takes longer than importing all other modules of this package.

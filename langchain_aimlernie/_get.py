@@ -44,7 +44,7 @@ Decode = Callable[[Mapping[str, str], bytes], T]
 
 
 class CachedResponse(NamedTuple):
-    """A response to reuse; as bytes, so that callers cannot change it.
+    """A cached response; as bytes, so that callers cannot change it.
 
     `received_at` is when the server last sent or confirmed it, by `time.monotonic`.
     """

@@ -384,9 +384,9 @@ def _log(
 ) -> AsyncGenerator[LogEntry, None]:
     """Return the log as an async generator, which `iterate` runs for sync callers."""
     if limit is not None and not is_count(limit, 1):
-        raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}.")
+        raise ValueError(f"limit must be an integer of at least 1, or None; got {limit!r}.")
     if not is_count(offset, 0):
-        raise ValueError(f"offset must be a whole number of at least 0; got {offset!r}.")
+        raise ValueError(f"offset must be an integer of at least 0; got {offset!r}.")
     return _read_log(server, window, sys.maxsize if limit is None else limit, offset)
 
 

@@ -26,6 +26,7 @@ from langchain_aimlernie._response.schema import (
 from langchain_aimlernie._settings.values import endpoint_url
 from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
+from langchain_aimlernie.spend import prices
 from langchain_aimlernie.spend.amounts import parse_amount
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
@@ -94,8 +95,6 @@ class ModelCard:
 
 
 _etag_cache: ETagCache = {}
-_prices: dict[str, tuple[Decimal, Decimal] | None] = {}
-"""Input and output prices by ids and aliases, of the last list that had the section `pricing`."""
 
 
 @takes_connection
@@ -167,15 +166,16 @@ async def _list(
         return name.replace(" ", "").casefold()
 
     headers, cards = await server.get(url, decode, _etag_cache)
-    found: dict[str, tuple[Decimal, Decimal] | None] = {}
+    found: dict[str, prices.Rates | None] = {}
     for card in reversed(cards):
         names = (card.id, *card.aliases)
         if card.input_price is not None and card.output_price is not None:
-            found |= dict.fromkeys(names, (card.input_price, card.output_price))
+            rates = prices.Rates(card.input_price / _MILLION, card.output_price / _MILLION)
+            found |= dict.fromkeys(names, rates)
         elif "pricing" in sections:  # another model may have an alias of this one, and a price
             for name in names:
                 found.setdefault(name, None)
-    _prices.update(found)
+    prices.listed.update(found)
     feed = await fetch_deprecations(server.transport, server.base_url, headers)
     return [
         # Aliases are not looked up: the API gives a successor the id of the superseded model.
@@ -251,12 +251,3 @@ def _price(pricing: Mapping[str, object], directions: set[str]) -> Decimal | Non
 def _count(value: object) -> int | None:
     number = parse_amount(value)
     return int(number) if number else None
-
-
-def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
-    """Return the input and output price per million tokens, without a request.
-
-    They are those of the last list in this process that had `model` and the section `pricing`;
-    `None` if there was none, or it lacked one of the prices.
-    """
-    return _prices.get(model)

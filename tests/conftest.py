@@ -140,7 +140,7 @@ def no_cached_lists(monkeypatch):
     """Start without lists of models that a server has sent: a later one may get its port."""
     for module in ("models", "_deprecations"):
         monkeypatch.setattr(f"langchain_aimlernie.{module}._etag_cache", {})
-    monkeypatch.setattr("langchain_aimlernie.models._prices", {})
+    monkeypatch.setattr("langchain_aimlernie.spend.prices.listed", {})
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def reset_lock() -> None:
 
 
 def ssl_context(config: ConnectionConfig) -> ssl.SSLContext | None:
-    """Return the TLS context, which calls share: to create one takes 50 ms. `None`: no TLS.
+    """Return the TLS context, `None` for cleartext; it is shared, since to create one takes 50 ms.
 
     Raises:
         APIConnectionError: The certificates that the environment names cannot be read.

@@ -120,10 +120,10 @@ def _timeout(kind: str, _: Exception, attempt: Attempt) -> AimlErnieError:
 
 _TIMEOUT_MESSAGES = {
     "connect": "No connection to {peer} was made within {seconds} s.",
-    "request": "{host} accepted none of the request for {seconds} s.",
+    "request": "{host} did not accept any of the request for {seconds} s.",
     "pool": "The client had no free connection to {host} for {seconds} s.",
     "response": "{host} sent no complete response within {seconds} s (timeout).",
-    "total": "{host} sent no complete response within the {seconds} s that the call had left.",
+    "total": "{host} sent no complete response within the {seconds} s left for the call.",
     "first event": "{host} sent no event of the stream within {seconds} s (timeout).",
     "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout); "
     "events before that: {events}.",
@@ -149,13 +149,13 @@ def _connect_error(error: Exception, attempt: Attempt) -> AimlErnieError:
             phase="connect",
         )
     reason = truncate(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
-    remedy = (
+    hint = (
         "Should base_url begin with http:// instead of https://?"
         if tls.reason in _NOT_HTTPS
         else "If the server or a proxy has a private certificate, set SSL_CERT_FILE to its file."
     )
     return APIConnectionError(
-        f"No secure connection to {attempt.host}: {reason}. {remedy}",
+        f"No secure connection to {attempt.host}: {reason}. {hint}",
         phase="tls",
         is_retryable=False,
     )

@@ -112,7 +112,7 @@ class Deadline:
     def shorten(self, timeout: float | None) -> float | None:
         """Return the shorter of `timeout` and the seconds left; `None` is no limit.
 
-        With a fixed timeout for each read, a response that arrives in a trickle would never end.
+        With a fixed timeout for each read, a response that arrives in a trickle might never end.
 
         Raises:
             httpcore2.ReadTimeout: No time is left.

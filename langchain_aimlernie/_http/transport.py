@@ -61,9 +61,9 @@ class APIRequest:
     Attributes:
         method: `POST`, or `GET` without a body.
         url: The address.
-        headers: The headers, `Authorization` included, but for those of the HTTP protocol itself.
+        headers: The headers, `Authorization` included; those of HTTP itself are added.
         body: The body as it is sent.
-        timeouts: How long it may take.
+        timeouts: Its timeouts.
         max_retries: How many attempts may follow the first one.
         redactor: Replaces secrets in errors.
         model: The model's id, for a chat completion.
@@ -92,8 +92,8 @@ class APIRequest:
 class Attempt:
     """One attempt of a call, which must be closed; an iterator over the chunks of a stream.
 
-    It is not a generator: the garbage collector would close an async one in a new task, while the
-    generator around it does the same.
+    It is not a generator: the garbage collector would close an async one in a new task, at the same
+    time as the generator around it does.
 
     Attributes:
         request: The request.
@@ -102,7 +102,7 @@ class Attempt:
         limit: What the deadline is for once the request is being sent, and its seconds.
         deadline: The current deadline.
         is_reused: Whether the connection was kept from an earlier request; `True` if unknown.
-        started: When sending began, by the monotonic clock; the queue for a connection is before.
+        started: When sending began, after any queue for a connection, by the monotonic clock.
         network_stream: The connection, once it is known.
         status: The response's status; 0 before its headers were received.
         headers: The response's headers, names in lower case; empty before they were received.
@@ -141,7 +141,7 @@ class Attempt:
 
     @property
     def peer(self) -> str:
-        """What we connect to."""
+        """The server, or the proxy on the way to it, for error messages."""
         proxy = self._client.proxy
         return f"the proxy {proxy} on the way to {self.host}" if proxy else self.host
 
@@ -267,7 +267,7 @@ class Attempt:
     # Called by the client:
 
     def start(self) -> None:
-        """Start the deadline, since the request is being sent."""
+        """Record that the request is being sent, and start the deadline."""
         self.phase = "response_headers"
         self.started = time.monotonic()
         self.deadline.start(*self.limit)
@@ -336,11 +336,11 @@ class Transport:
         *,
         on_retry: OnRetry | None = None,
     ) -> R:
-        """Send a request; return what `decode` makes of the headers and body of the response.
+        """Send a request; return the decoded response.
 
         Args:
             request: The request.
-            decode: Decodes headers and body; an error that it raises is one of the attempt.
+            decode: Decodes headers and body; an error that it raises fails the attempt.
             on_retry: Called before each wait with the number of retries so far, the error and the
                 seconds to wait; an awaitable that it returns is awaited.
 

@@ -74,7 +74,7 @@ ContentPart = (
 
 _TYPES: Mapping[str, Sequence[str]] = {
     "text": ["text", "input_text", "output_text"],
-    "guarded": ["guard_content", "guardContent"],
+    "guarded": ["guard_content", "guardContent", "guarded_text"],
     "media": [*MEDIA_KINDS],
     "resource": ["resource"],
     "json": ["json"],
@@ -231,9 +231,9 @@ def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
 
 def _parse_guarded(kind: str, block: Block) -> Iterable[ContentPart]:
     body = _nested(block, kind)
-    return (
-        _parse_media("image", body) if "image" in body else _parse_text(kind, _nested(body, "text"))
-    )
+    if "image" in body:
+        return _parse_media("image", body)
+    return _parse_text(kind, _nested(body, "text"))
 
 
 def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:

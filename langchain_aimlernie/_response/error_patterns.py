@@ -129,7 +129,8 @@ LIMITS = (r"RateLimitError|throttling_error",)
 
 INVALID_KEYS = (
     r"(?:incorrect|invalid)[ _]api[ _]key",  # xAI, MiniMax
-    r"api[ _]key(?: not valid|_invalid)",  # Gemini
+    r"api[ _]key(?: not valid| expired|_invalid)",  # Gemini
+    r"expired[ _]key",  # LiteLLM
 )
 """The key is wrong, which some servers report with status 400 or 200."""
 
@@ -139,6 +140,8 @@ UNKNOWN_MODELS = (
     r"invalid_model\b|invalid model(?: name|:)",  # Qianfan's code, LiteLLM, Mistral
     r"\bunknown[ _]model(?:[:,]|$)",  # GitHub Models, also its code; z.ai
     r"\bno such model\b",  # Cloudflare
+    r"\bmodel(?: \S+)? not found\b",  # llama.cpp with more than one model, Open WebUI
+    r"there is no 'model_name' with this string",  # LiteLLM
     r"^ModelError\b",  # OpenCode's type
     r"\bmodel (?:does not|not) exist",  # SiliconFlow, DeepSeek
     r"model identifier is invalid",  # Bedrock

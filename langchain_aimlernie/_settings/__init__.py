@@ -1,1 +1,1 @@
-"""The settings: how values are checked, the fields, and how errors read."""
+"""The settings: their fields, checks, construction and error messages."""

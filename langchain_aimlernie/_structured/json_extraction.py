@@ -1,7 +1,8 @@
-"""JSON in a completion: bare, in a code fence, within prose, after reasoning, partial.
+"""JSON in a completion: bare, in a code fence, within prose, after reasoning, nearly JSON, partial.
 
 langchain-core's `parse_json_markdown` takes the first fence and completes truncated JSON; its
-`parse_partial_json` takes the first digits of a number for the number.
+`parse_partial_json` takes the first digits of a number for the number. The library json5 knows
+neither Python's constants nor curly quotes, and drops the backslashes of LaTeX.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ def _string(quote: str) -> str:
 
 
 _MARK = r"`{3,}|^[ \t]*~{3,}"
-# What counts in prose: an opening bracket, or the mark of a code fence. LaTeX escapes brackets.
-_IN_PROSE = re.compile(rf"\\.|[\[{{]|{_MARK}", re.DOTALL | re.MULTILINE)
+# What counts in prose: an opening bracket, or the mark of a code fence. LaTeX escapes brackets, and
+# a brace before a brace, as in templates, opens nothing.
+_IN_PROSE = re.compile(rf"\\.|\[|{{(?!\s*{{)|{_MARK}", re.DOTALL | re.MULTILINE)
 # What counts between brackets: brackets, whole strings, and marks, which JSON has in strings only.
 # Python's quotes count, apostrophes do not.
 _IN_BRACKETS = re.compile(
@@ -43,8 +45,17 @@ _MARK_OF_LINE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
 # Behind the mark that opens a fence: a word up to JSON on the same line, or the rest of the line.
 _INFO = re.compile(r"[ \t]*[\w.+/-]*[ \t]*(?=[\[{])|[^`\[{\n]*(?:\n|\Z)")
 _SPACE = re.compile(r"\s*")
-# A comma behind the last item, outside of strings.
-_LAST_COMMA = re.compile(rf"""({_string('"')})|(?<=["\w}}\]]),(?=\s*[}}\]])""", re.DOTALL)
+_COMMENT = r"""(?://|\#)[^\n"]*+|/\*[^*]*\*/"""
+# What models write in the place of JSON: strings in Python's or curly quotes or with other escapes,
+# keys without quotes, Python's constants; comments and a comma behind the last item.
+_LENIENT = re.compile(
+    rf"""(?P<string>(?<!\\){_string('"')}|(?<![\\\w]){_string("'")}(?!\w)|[“”][^“”]*(?:[“”]|\Z))"""
+    r"""|(?<!\w)(?P<key>[^\W\d]\w*+)(?=\s*:)|\b(?:True|False|None)\b"""
+    rf"""|{_COMMENT}|(?<=[^\s,[{{])\s*,(?=(?:\s|{_COMMENT})*+[}}\]])""",
+    re.DOTALL,
+)
+_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
+_ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[\da-fA-F]{4}|(?P<apostrophe>'))|(?P<bare>["\\])""")
 
 
 def extract_json(text: str) -> list[object]:
@@ -139,13 +150,26 @@ def whole_json(text: str) -> list[object]:
 
 
 def _decode(text: str) -> object:
-    """Decode JSON, also with a comma behind the last item of a list or object."""
+    """Decode JSON, or an object or list that becomes JSON if tokens unknown to it are replaced."""
     try:
         return cast("object", _DECODER.decode(text))
     except json.JSONDecodeError as error:
-        with suppress(json.JSONDecodeError):
-            return cast("object", _DECODER.decode(_LAST_COMMA.sub(r"\1", text)))
+        if _is_opened(text, 0):
+            with suppress(json.JSONDecodeError):
+                return cast("object", _DECODER.decode(_LENIENT.sub(_as_json, text)))
         raise error from None
+
+
+def _as_json(token: re.Match[str]) -> str:
+    if token.end() == len(token.string):  # the text ends with a bracket, or is not whole
+        return token[0]
+    if token["string"]:
+        return f'"{_ESCAPE.sub(_as_escape, token[0][1:-1])}"'
+    return f'"{token[0]}"' if token["key"] else _CONSTANTS.get(token[0], "")
+
+
+def _as_escape(token: re.Match[str]) -> str:
+    return f"\\{token[0]}" if token["bare"] else token["apostrophe"] or token[0]
 
 
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:

@@ -58,16 +58,15 @@ def map_subschemas(
     return result
 
 
-def property_names(schema: Schema) -> set[str]:
-    """Return the names of the properties that a schema lists, also in its unions and `allOf`."""
-    names, parts = set[str](), [schema]
+def schemas_of_value(schema: Schema) -> list[Schema]:
+    """Return a schema, and those in its unions and `allOf`, which describe the same value."""
+    parts = [schema]
     for part in parts:  # to which those within are added
-        names.update(part.get("properties") or ())
         within = [*chain.from_iterable(part.get(key) or () for key in ("allOf", *_UNIONS))]
         if "$ref" in part:
             within.append(resolve(part["$ref"], schema))
         parts += [each for each in within if isinstance(each, Mapping) and each not in parts]
-    return names
+    return parts
 
 
 def strict_schema(schema: Schema) -> dict[str, Any]:
@@ -211,6 +210,7 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:
     """Merge a schema and the target of its `$ref`: a value must be valid under both."""
     own = {key: value for key, value in schema.items() if key != "$ref"}
-    if own.keys() & target.keys() <= _ANNOTATIONS | _DEFINITIONS:
+    differing = {key for key in own.keys() & target.keys() if own[key] != target[key]}
+    if differing <= _ANNOTATIONS | _DEFINITIONS:
         return {**target, **own}
     return {**own, "allOf": [*own.get("allOf", ()), target]}

@@ -14,8 +14,8 @@ from langchain_core.messages import (
     BaseMessage,
     HumanMessage,
     ToolMessage,
-    convert_to_messages,
 )
+from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import InstanceOf
@@ -345,8 +345,10 @@ class _RepairLoop:
         if error and output and self._left and not is_refusal(output):
             self._left -= 1
             given = self.messages
-            given = [HumanMessage(given)] if isinstance(given, str) else convert_to_messages(given)
-            self.messages = [*given, *_feedback(output, str(error.observation))]
+            if isinstance(given, PromptValue):
+                given = given.to_messages()
+            messages = [given] if isinstance(given, str) else given
+            self.messages = [*messages, *_feedback(output, str(error.observation))]
             self.is_open = True
 
 

@@ -23,7 +23,7 @@ from langchain_aimlernie._structured.functions import (
     is_class,
 )
 from langchain_aimlernie._structured.json_extraction import whole_json
-from langchain_aimlernie._structured.json_schema import property_names, strict_schema
+from langchain_aimlernie._structured.json_schema import schemas_of_value, strict_schema
 
 DEFAULT_NAME = "Answer"  # of a schema without a title
 _ACCEPTED = (
@@ -101,7 +101,8 @@ class OutputSchema:
         within another object or list: where the schema does not allow that, it is undone.
         """
         has_more = self.output is dict and not _MORE_PROPERTIES.isdisjoint(self.definition)
-        if not has_more and self.definition.get("additionalProperties", False) is False:
+        schemas = schemas_of_value(self.definition)
+        if not has_more and all(s.get("additionalProperties", False) is False for s in schemas):
             value = self._unwrapped(value)  # else its keys may be meant, though none is known
         try:
             return self.convert(value)
@@ -118,7 +119,8 @@ class OutputSchema:
 
         It must be the only object with a property of the schema; else the value is returned.
         """
-        known = property_names(self.definition)
+        schemas = schemas_of_value(self.definition)
+        known = {*chain.from_iterable(schema.get("properties") or () for schema in schemas)}
 
         def is_match(part: object) -> bool:
             if not isinstance(part, dict):

@@ -57,9 +57,9 @@ def repair(schema: Mapping[str, Any], value: object) -> object:
     At every depth, a property that is `null` is removed if `schema` neither requires it nor allows
     `null`, an invalid string is replaced by the JSON in it (`null` if it is empty), and an object
     instead of a list by the list that is its only value. In a union, the first two are done for the
-    first member that they make valid. At the top, an object instead of any other value is replaced
-    by its only value, and a list of objects instead of an object with one property becomes the
-    value of that property.
+    first member that they make valid. At the top, an object instead of a string, number or boolean
+    is replaced by its only value, and a list of objects instead of an object with one property
+    becomes the value of that property.
     """
     try:
         result: Any = [deepcopy(value)]
@@ -171,8 +171,8 @@ def _replacements(error: Any) -> list[tuple[list[str | int], object]]:
         return [(path, value) for value in _json_in(error.instance)]
     if error.validator == "type" and isinstance(error.instance, dict) and error.parent is None:
         parts = [*error.instance.values()]
-        is_list = "array" in error.validator_value and all(isinstance(p, list) for p in parts)
-        if len(parts) == 1 and (is_list or not path):
+        wants_list = "array" in error.validator_value
+        if len(parts) == 1 and (isinstance(parts[0], list) if wants_list else not path):
             return [(path, parts[0])]
     if error.validator == "type" and isinstance(error.instance, list) and not path:
         names = [*error.schema.get("properties", ())]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, convert_to_messages
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import (
     Runnable,
     RunnableBinding,
@@ -25,7 +25,7 @@ from typing_extensions import override
 from langchain_aimlernie._request.tokens import count_message_tokens
 from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.schema import OutputSchema, parse_schema
-from langchain_aimlernie.batch.rows import BatchError, Row, read_row
+from langchain_aimlernie.batch.rows import BatchError, Row, read_row, to_messages
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
@@ -76,7 +76,7 @@ class Caller:
     ) -> Outcome:
         """Run a row with this `X-Client-Request-Id` and these callbacks."""
         spend = SpendTracker()
-        value = convert_to_messages(row.input) if self._is_model else row.input
+        value = to_messages(row.input) if self._is_model else row.input
         config = RunnableConfig(callbacks=[spend, *callbacks])
         output = await self._runnable.ainvoke(value, config, **row.params)
         return Outcome(output, spend.total)
@@ -165,7 +165,7 @@ class _ModelCaller(Caller):
         self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
     ) -> Outcome:
         _request_id.set(request_id)
-        messages = convert_to_messages(row.input)
+        messages = to_messages(row.input)
         kwargs = {**self._kwargs, **row.params}
         spend = SpendTracker(unpriced="ignore")  # also of the calls that `retry` makes
         config = merge_configs(self._config, {"callbacks": [spend, *callbacks]})
@@ -188,9 +188,11 @@ class _ModelCaller(Caller):
     def tokens(self, row: Row) -> tuple[int, int]:
         params = {**self._settings, **row.params}
         tools = params.get("tools")
-        prompt = count_message_tokens(
-            convert_to_messages(row.input), tools if isinstance(tools, list) else None
-        )
+        try:
+            messages = to_messages(row.input)
+        except (KeyError, TypeError, ValueError):  # with which the call of this row fails
+            return 0, 0
+        prompt = count_message_tokens(messages, tools if isinstance(tools, list) else None)
         limit = params.get("max_tokens") or params.get("max_completion_tokens")
         return prompt, limit if isinstance(limit, int) else _ASSUMED_OUTPUT
 

@@ -12,21 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage, convert_to_messages, convert_to_openai_messages
+from langchain_core.messages import BaseMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_jsonable_python
 
+from langchain_aimlernie._request.messages import encode_messages, repair_message, wrap_incomplete
 from langchain_aimlernie._request.tools import encode_tools
 from langchain_aimlernie._settings.arguments import OPTIONS
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS, SHOWN, Settings
+from langchain_aimlernie.errors import BadRequestError
+from langchain_aimlernie.profiles import ModelSpec
 
 
 class BatchError(ValueError):
     """The run cannot start: invalid or changed input, a duplicate, an output that is in use."""
 
 
+_ANY_MODEL = ModelSpec("any model", developer_role=True, cache_control=True)
 _PATH = "/chat/completions"
 _MAX_FIELD = 2**31 - 1
 """Maximum length of a CSV field; the default of the module `csv` is 131,072."""
@@ -99,7 +103,7 @@ def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = Non
         else:
             model_input, params = _read_call(item)
             key = _key_of_call({"messages": model_input, **defaults, **params})
-    except (TypeError, ValueError, RuntimeError) as error:  # the last: too deep, or core's
+    except (TypeError, ValueError, RuntimeError, BadRequestError) as error:  # the third: depth
         raise BatchError(f"Row {number + 1}: {error}") from None
     return Row(custom_id or key[:16], key, model_input, params, number)
 
@@ -185,8 +189,12 @@ def _messages(messages: Sequence[Any]) -> list[Any]:
     """Return messages in the API's format, converted from LangChain's if necessary."""
     if all(isinstance(each, Mapping) and "role" in each for each in messages):
         return list(messages)
-    listed: list[BaseMessage] = convert_to_messages(messages)
-    return list(convert_to_openai_messages(listed))
+    return encode_messages(wrap_incomplete(to_messages(messages)), _ANY_MODEL)
+
+
+def to_messages(messages: Sequence[Any]) -> list[BaseMessage]:
+    """Return the messages of a row as LangChain's."""
+    return convert_to_messages([*map(repair_message, messages)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Spend(NamedTuple):
         failed: Calls that ended in an error.
         unpriced: Calls without a price in the response; `credits` and `usd` do not include them.
         input_tokens: Tokens of the prompts.
-        cached_tokens: Those of `input_tokens` that the provider's cache had.
+        cached_tokens: Those of `input_tokens` that came from the provider's cache.
         output_tokens: Tokens of the completions, reasoning included.
         reasoning_tokens: Those of `output_tokens` that are reasoning.
         credits: The cost in credits of the AI/ML API.

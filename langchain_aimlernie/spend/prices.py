@@ -114,8 +114,8 @@ class Totals:
 
     Args:
         given: US dollars per million tokens of input and of output, by model id.
-        come_first: Whether `given` has priority over the mean of the calls with an exact price and
-            over the catalogue; else they have priority over it.
+        come_first: Whether `given` comes before the mean of the calls with an exact price and the
+            catalogue, instead of after them.
         estimates: Whether a call without a price in its response gets an estimate as soon as the
             price of a token is known.
         spent_usd: US dollars to begin with.
@@ -127,12 +127,11 @@ class Totals:
         self._given = _check_prices(given)
         self._come_first = come_first
         self._estimates = estimates
-        self.clear()
-        self.total = priced(Spend(), spent_usd)
+        self.set_to(spent_usd)
 
-    def clear(self) -> None:
-        """Set the sums to zero."""
-        self.total = Spend()
+    def set_to(self, spent_usd: Decimal) -> None:
+        """Drop all calls; the total becomes these US dollars."""
+        self.total = priced(Spend(), spent_usd)
         self.by_model: dict[str, Spend] = {}
         self.by_tag: MutableMapping[Any, Spend] = {}
         self.exact: dict[str, Spend] = {}  # calls with an exact price, by model
@@ -180,7 +179,7 @@ class Totals:
         exact = self.exact.get(model)
         if exact and (tokens := exact.input_tokens + exact.output_tokens):
             return Rates(mean := exact.usd / tokens, mean)
-        return _listed(model) or given
+        return listed.get(model) or given
 
     def by_id(self) -> dict[str, Call]:
         """Return the calls without an exact price that can be found in the provider's log."""
@@ -215,6 +214,9 @@ def _add_to(sums: MutableMapping[Any, Spend], key: object, spend: Spend) -> None
     sums[key] = add(sums.get(key, Spend()), spend)
 
 
+listed: dict[str, Rates | None] = {}
+"""By id and alias, the prices in the last `list_models()`; `None` for a model without them."""
+
 _PRICES = TypeAdapter(dict[str, tuple[Any, Any]])
 
 
@@ -229,14 +231,6 @@ def _check_prices(given: Any) -> dict[str, Rates]:
         find_model(model).id: Rates(*(check_amount(each, "prices") / _MILLION for each in pair))
         for model, pair in prices.items()
     }
-
-
-def _listed(model: str) -> Rates | None:
-    """Return the prices in the last `list_models()`, if it has been called."""
-    from langchain_aimlernie import models
-
-    prices = models.listed_prices(model)
-    return prices and Rates(*(price / _MILLION for price in prices))
 
 
 def cost_of_tokens(
@@ -254,7 +248,7 @@ def cost_of_tokens(
         ValueError: The prices are not known.
     """
     name = find_model(model).id
-    rates = _listed(name)
+    rates = listed.get(name)
     if rates is None:
         raise ValueError(f"The prices of {name} are not known: call list_models() first.")
     return rates.cost(prompt, max_output(name, params, prompt) if output is None else output)

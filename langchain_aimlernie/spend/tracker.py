@@ -238,7 +238,7 @@ class SpendTracker(BaseCallbackHandler):
     def reset(self) -> None:
         """Set the sums to zero; limits and calls in progress stay."""
         with self._exclusive():
-            self._totals.clear()
+            self._totals.set_to(ZERO)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sums as JSON values, for `from_dict`; without limits and `prices`."""

@@ -77,7 +77,7 @@ class Api:
     """The key that clients must send; None or "" accepts all. May be assigned."""
 
     on_request: Callable[[Request], Reply | str | None] | None
-    """Returns the reply to a valid chat request, or None to use the queue.
+    """A function that returns the reply to a valid chat request, or None to use the queue.
 
     It runs in the server's thread and must not block. May be assigned.
     """

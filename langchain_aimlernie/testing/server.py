@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class ErnieServer(Api):
-    """A local AI/ML API for ERNIE: real HTTP/1.1 on loopback, without network and your own key.
+    """A local AI/ML API for ERNIE: real HTTP/1.1 on loopback; no network and no key is needed.
 
     It validates each request against the published schema of its model and responds as the API
     documents, with JSON or a stream. A fake model computes the replies that are not scripted: the
@@ -47,8 +47,8 @@ class ErnieServer(Api):
     It runs in its own thread and can be used from any thread, with or without an event loop.
 
     Args:
-        port: The port, also an attribute; 0 takes a free one.
-        host: The address to listen on, also an attribute.
+        port: The port; 0 takes a free one.
+        host: The address to listen on.
         api_key: The key that clients must send; None or "" accepts every client, as self-hosted
             servers do.
         delay: Seconds before each response.
@@ -250,7 +250,7 @@ class ErnieServer(Api):
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if threading.current_thread() is self._thread:
             coroutine.close()
-            raise RuntimeError("not from on_request; to break a connection, return a Fault there")
+            raise RuntimeError("not allowed in on_request; return a Reply with a Fault instead")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT)
 
     async def _close(self) -> None:

@@ -123,13 +123,6 @@ def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(key, says, is_
         assert not server.requests
 
 
-@pytest.mark.parametrize("key", ["", "   ", None], ids=repr)
-def test_no_key_names_the_variable(monkeypatch, key):
-    monkeypatch.delenv("AIMLAPI_API_KEY", raising=False)
-    with pytest.raises(REFUSALS, match="AIMLAPI_API_KEY"):
-        call(make_model("https://api.aimlapi.com/v1", api_key=key), "invoke")
-
-
 def tool(name):
     parameters = {"type": "object", "properties": {}}
     function = {"name": name, "description": "d", "parameters": parameters}

@@ -138,8 +138,8 @@ def test_the_log_has_the_ids_and_cost_of_each_call_newest_first(call, model, at)
     first = model().invoke("hi").response_metadata
     second = model().invoke("Tell me a story.").response_metadata
     for entry, metadata in zip(call("logs", **at), [second, first], strict=True):
-        assert entry.inference_id == metadata["inference_id"]
-        assert entry.client_request_id == metadata["client_request_id"]
+        for name in ("inference_id", "request_id", "client_request_id"):
+            assert getattr(entry, name) == metadata[name]
         assert entry.cost.usd == Decimal(str(metadata["usd_spent"]))
         assert entry.cost.credits == metadata["credits_used"]
         assert entry.tokens.input == metadata["token_usage"]["prompt_tokens"]

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from langchain_core.exceptions import ModelAuthenticationError, OutputParserException
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_openai import ChatOpenAI
@@ -119,6 +119,48 @@ def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(job):
     assert {body["model"] for body in bodies.values()} == {"baidu/ernie-4.5-21b-a3b", BODY["model"]}
 
 
+ARGUMENTS = '{"invalid_arguments": "["}'
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "["}}
+BROKEN = {"name": "f", "args": "[", "id": "1", "error": None}
+USE = {"type": "tool_use", "id": "1", "name": "f", "input": "["}
+RESULT = {"role": "tool", "content": '{"a": 1}', "tool_call_id": "1"}
+HISTORIES = {
+    "OpenAI": [HI, {"role": "assistant", "tool_calls": [CALL]}, RESULT | {"content": {"a": 1}}],
+    "Anthropic": [
+        HI,
+        {"role": "assistant", "content": [USE]},
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "1", "content": '{"a": 1}'}],
+        },
+    ],
+    "LangChain": [
+        HumanMessage([{"type": "text-plain", "text": "Hi"}]),
+        AIMessage("", invalid_tool_calls=[BROKEN]),
+        ToolMessage([{"json": {"a": 1}}], tool_call_id="1"),
+    ],
+    "pairs": [("user", "Hi"), ("assistant", [USE]), ("tool", '{"a": 1}')],
+}
+
+
+@pytest.mark.parametrize("messages", HISTORIES.values(), ids=HISTORIES)
+def test_histories_of_every_provider_are_sent(job, messages):
+    assert job.batch().run([{"messages": messages}]).succeeded == 1
+    function = {"name": "f", "arguments": ARGUMENTS}
+    turn = {"role": "assistant", "content": "", "tool_calls": [CALL | {"function": function}]}
+    assert job.sent[0].body["messages"] == [HI, turn, RESULT]
+
+
+@pytest.mark.parametrize("limits", [{}, {"tpm": 10**6}])  # which estimates tokens
+@pytest.mark.parametrize(
+    "message",
+    [{"role": "critic", "content": "Hi"}, {"role": "user"}, {"role": "user", "content": 3}],
+)
+def test_a_row_whose_messages_cannot_be_read_fails_alone(job, message, limits):
+    report = job.batch(**limits).run([{"messages": [message]}, "Hi"])
+    assert (report.succeeded, report.failed, len(job.sent)) == (1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
@@ -136,6 +178,7 @@ def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(job):
         ({"body": {"messages": [{}]}, "temperature": 1}, "temperature"),
         (3, "expected a dict"),
         (b"Hi", "message type"),
+        ([HumanMessage([{"type": "hologram"}])], "'hologram' is not supported"),
         ({"messages": [3]}, "message type"),
         ({"prompt": "x", "n": 2}, "n must be 1: one choice of a row is saved"),
         ({"body": {"messages": [HI], "metadata": {"a": "b"}}}, "cannot set metadata"),

@@ -45,9 +45,6 @@ def call(name="f", call_id="c1", **args):
     return tool_call(name=name, args=args, id=call_id)
 
 
-# `tool_calls` is authoritative
-
-
 # Tools in other formats: the tables are in the unit tests
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -146,6 +143,7 @@ JSON_SCHEMA = {
     [
         ({"$ref": "#/$defs/Node", **DEFS}, NODE | DEFS),  # pydantic's of a class within itself
         ({"$ref": "#/definitions/A", "definitions": {"A": JSON_SCHEMA}}, JSON_SCHEMA | {"definitions": {"A": JSON_SCHEMA}}),  # zod's
+        ({"type": "object", "$ref": "#/$defs/Node", **DEFS}, NODE | DEFS),
         (GEMINI, JSON_SCHEMA),
     ],
 )  # fmt: skip

@@ -98,6 +98,10 @@ class Pets(BaseModel):
     pets: list[Cat]
 
 
+class ByName(RootModel[Page | dict[str, Page]]):
+    """One, or some by their names."""
+
+
 class Open(BaseModel):
     model_config = ConfigDict(extra="allow")
     a: int
@@ -198,6 +202,7 @@ LOADED = [
         (an_object() | {union: [an_object(["a"], a={"type": "integer"}), {"$ref": "#/$defs/B"}], "$defs": {"B": an_object(["b"], b={})}}, {"Answer": {"a": 1, "b": 2}}, {"a": 1, "b": 2})
         for union in ("allOf", "anyOf")
     ),
+    (ByName, {"b": {"text": "a"}}, ByName({"b": Page(text="a")})),
     (CIRCLE | {"properties": {}, "oneOf": [{"$ref": "#/$defs/Node"}]}, {"Node": {"v": 1}}, {"v": 1}),
     (Page, {"Page": {"text": "a"}}, Page(text="a")),
     (Page, {"page": {"text": "a"}}, Page(text="a")),

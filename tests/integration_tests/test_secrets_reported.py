@@ -168,14 +168,17 @@ def test_the_model_s_own_key_is_a_secret_in_any_field(monkeypatch):
         ChatAimlErnie(model_kwargs={"user": key})
 
 
-def test_extra_headers_are_headers(model, ernie_server):
-    for llm in (
-        model(extra_headers={"X-Team": PLAIN}),
-        model(model_kwargs={"extra_headers": {"X-Team": PLAIN}}),
-        model(default_headers={"X-Team": SecretStr(PLAIN)}),
-        model().bind(extra_headers={"X-Team": PLAIN}),
+@pytest.mark.parametrize("name", ["headers", "extra_headers"])
+def test_headers_are_headers_under_each_name(model, ernie_server, name):
+    given = {name: {"X-Team": PLAIN}}
+    for llm, options in (
+        (model(**given), {}),
+        (model(model_kwargs=given), {}),
+        (model(default_headers={"X-Team": SecretStr(PLAIN)}), {}),
+        (model().bind(**given), {}),
+        (model(), given),
     ):
-        llm.invoke("hi")
+        llm.invoke("hi", **options)
         assert ernie_server.last_request.headers["x-team"] == PLAIN
         assert set(ernie_server.last_request.body) == {"model", "messages"}
         assert PLAIN not in repr(llm) + dumps(llm)

@@ -63,6 +63,7 @@ async def test_a_setting_is_sent_however_it_was_set(model, ernie_server, given):
     options = {given: value}
     if given in OF_FIVE:
         model = functools.partial(model, model=FIVE)
+    configurable = model().configurable_fields(**{given: ConfigurableField(id="x")})
     ernie_server.on_request = lambda request: Reply("{}")
     for llm, per_call in (
         (model(**options), {}),
@@ -72,6 +73,7 @@ async def test_a_setting_is_sent_however_it_was_set(model, ernie_server, given):
         (model().bind_tools([], **options), {}),
         (model().with_config(tags=["a"]), options),
         (model().with_retry(), options),
+        (configurable.with_config(configurable={"x": value}), {}),
         (model().model_copy(update=options), {}),
         (model().with_structured_output(method="json_mode", **options), {}),
     ):
@@ -305,7 +307,8 @@ INVALID = {
     "on_unsupported_content": ("'error' or 'omit'", "drop"),
     "timeout": (
         f"a number of seconds greater than 0, {TIMEOUT_PARTS} or a Timeout of httpx or httpx2",
-        *("soon", -1, True, (1,), (1, 2, 3, 4, 5), (1, 0)),
+        *("soon", -1, True, (1,), (1, 2, 3, 4, 5), (1, 0), [5], object()),
+        *(httpx2.Timeout, httpx.Timeout(-1), httpx2.Timeout(5, read=0)),
     ),
 }
 
@@ -376,7 +379,10 @@ async def test_an_invalid_model_or_cache_of_a_call_is_a_bad_request(model, name,
     [
         ({"api_key": 12345678}, "api_key must be a string or a function; got int."),
         ({"api_key": "sk 12345678"}, "api_key has a control character or space at position 3"),
-        ({"api_key": "*" * 10}, "api_key is empty or masked; set AIMLAPI_API_KEY"),
+        *(
+            ({"api_key": key}, "api_key is empty or masked; set AIMLAPI_API_KEY")
+            for key in ("", "   ", "*" * 10)
+        ),
         ({"api_key": '"12345678"'}, "api_key is in quotation marks; remove them"),
         ({"api_key": "'12345678'\n"}, "api_key is in quotation marks; remove them"),
         ({"default_headers": 12345678}, "default_headers must be a dict; got int."),
@@ -535,7 +541,7 @@ async def test_an_empty_variable_is_unset_for_list_models(monkeypatch):
 async def test_only_a_self_hosted_server_needs_no_key(ernie_server):
     for mode in MODES:
         with pytest.raises(errors.AuthenticationError, match="AIMLAPI_API_KEY"):
-            await ask(ChatAimlErnie(), "hi", mode)
+            await ask(ChatAimlErnie(api_key=None), "hi", mode)
     ernie_server.api_key = None
     ChatAimlErnie(base_url=ernie_server.base_url).invoke("hi")
     assert "authorization" not in ernie_server.last_request.headers

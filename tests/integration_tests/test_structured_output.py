@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import RefusalError, StructuredOutputError
-from tests.support.agents import FIVE, THINKING, VISION
+from tests.support.modes import each_chunk
 from tests.support.structured import WAYS, ask
 
 METHODS = ("json_schema", "function_calling", "json_mode")
@@ -109,12 +109,6 @@ async def test_every_schema_and_method_is_answered(model, schema, method):
     answers = [outcome.answer async for outcome in results(chain)]
     assert all(isinstance(answer, expected) for answer in answers)
     assert all(answer == answers[0] for answer in answers)
-
-
-@pytest.mark.parametrize("name", [THINKING, FIVE, VISION])
-def test_every_family_takes_every_method(model, name, method):
-    chain = model.with_structured_output(Joke, method=method, model=name)
-    assert isinstance(chain.invoke("Tell me a joke; answer with Joke."), Joke)
 
 
 SENT = {
@@ -506,6 +500,28 @@ async def test_the_model_is_asked_again_until_the_tries_are_used_up(
         else:
             assert items == []
             assert "still no" in str(error)
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "["}}
+INPUTS = {
+    "a prompt": ChatPromptTemplate.from_messages([("user", "a joke")]).invoke({}),
+    "messages": [HumanMessage("a joke")],
+    "what core cannot read": [
+        *({"role": "user", "content": "a joke"}, {"role": "assistant", "tool_calls": [CALL]}),
+        *(("tool", "ok"), ("assistant", None)),
+    ],
+}
+
+
+@pytest.mark.parametrize("given", INPUTS.values(), ids=INPUTS)
+async def test_every_form_of_input_is_sent_again(model, ernie_server, given):
+    replies(ernie_server, *("no", TEXT) * len(WAYS))
+    chain = model.with_structured_output(Joke, retry=True)
+    for way in WAYS:
+        assert [each async for each in each_chunk(chain, given, way)][-1] == Joke(**JOKE)
+        first, second = (each.body["messages"] for each in ernie_server.requests[-2:])
+        assert second[: len(first)] == first
+        assert second[len(first)] == {"role": "assistant", "content": "no"}
 
 
 async def test_include_raw_asks_again_unless_it_streams(model, ernie_server):

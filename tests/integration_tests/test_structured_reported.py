@@ -141,6 +141,14 @@ def llm(server, names):
         ({"title": "Text", "type": "string"}, '"{}"', "{}"),
         (City, f'<think>{{"name": "x"}}?</think>\n{PARIS_TEXT}', PARIS),
         (NOTE | {"type": ["object", "null"]}, "null", None),
+        (City, "{" + PARIS_TEXT + "}", PARIS),
+        (City, "{\n" + PARIS_TEXT, PARIS),
+        # What can only mean JSON
+        (City, "{'name': 'Paris', 'people': 2100000}", PARIS),
+        (City, fence('{\n  name: "Paris",  // in France\n  people: 2100000,\n}', "js"), PARIS),
+        (City, "好的:{“name”:“Paris”,“people”:2100000}", PARIS),
+        (Note, r'{"text": "\(\alpha\) isn\'t \\d"}', Note(text=r"\(\alpha\) isn't \d")),
+        ({"title": "Flags", "type": "object", "required": ["a"]}, "{'a': [True, None]}", {"a": [True, None]}),
     ],
 )  # fmt: skip
 async def test_the_last_instance_is_the_answer(server, llm, way, case):
@@ -161,7 +169,7 @@ async def test_the_last_instance_is_the_answer(server, llm, way, case):
         (City, '{"people": 1} or ' + fence('{"name": []}') + ' or {"people": 2}', "name: Input should be a valid string"),
         (City, 'First {"people": 1}, then {"name": 3}.', "name: Input should be a valid string"),
         (City, '{"name": 1}', "name: Input should be a valid string"),
-        (City, '{"name": "\\d"}', r"no valid JSON (Invalid \escape, character 11); the model answered"),
+        (City, '{"name": +1}', "no valid JSON (Expecting value, character 10); the model answered"),
         (City, "NaN", "the answer: Input should be an object"),
         (Names, "[1]: see", "does not fit Names"),
         (Mood, '{"mood": "so-so"}', "does not fit Mood"),
@@ -194,6 +202,7 @@ async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way,
         ("[]", None),
         (PARIS_TEXT[:-1], None),
         (PARIS_TEXT[:-1] + ",\n}", PARIS),
+        (PARIS_TEXT.replace('"', "'"), PARIS),
         (PARIS_TEXT[:-1] + ",,}", None),
     ],
 )

@@ -10,7 +10,7 @@ import httpx2
 import openai
 import pytest
 
-from langchain_aimlernie import errors, list_models
+from langchain_aimlernie import errors
 from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer
 from tests.support.fault_table import check_secrets, closing, make_model
@@ -184,21 +184,6 @@ def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, wrong):
             model().invoke("hi", **{name: client})
         with pytest.raises(ValueError, match=f"http_client must be .*{got}"):
             LISTS["async" if "async" in name else "sync"](http_client=client)
-
-
-WRONG_TIMEOUTS = [httpx2.Timeout, httpx.Timeout(-1), httpx2.Timeout(5, read=0), "5", (5,) * 5, [5]]
-
-
-@pytest.mark.parametrize(
-    "timeout", [*WRONG_TIMEOUTS, True, object()], ids=lambda timeout: type(timeout).__name__
-)
-def test_what_is_no_timeout_is_refused_with_its_name(model, timeout):
-    with pytest.raises(ValueError, match="timeout must be"):
-        model(timeout=timeout)
-    with pytest.raises(errors.BadRequestError, match="timeout must be"):
-        model().invoke("hi", timeout=timeout)
-    with pytest.raises(ValueError, match="timeout must be"):
-        list_models(timeout=timeout)
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])

@@ -85,9 +85,39 @@ WRAPPED = [
         ("""[it's] {"a": 1} isn't""", [{"a": 1}]),
         ('{"a": 1,} {"a": 2}', [{"a": 2}, {"a": 1}]),
         ('{"a": [1, ",]",\n ], }', [{"a": [1, ",]"]}]),
+        ('{"a": [1 , // one\n# no more\n] ,/* a */ }', [{"a": [1]}]),
         ("[1,,] {,} [,] [1] , ]", [[1]]),
-        ("{'a': {\"b\": 1}, 'c': '}'} {\"a\": 2}", [{"a": 2}]),
-        ('{{"a": 1}}', []),
+        # What can only mean JSON
+        ("{'a': {\"b\": 1}, 'c': '}'} {\"a\": 2}", [{"a": 2}, {"a": {"b": 1}, "c": "}"}]),
+        (
+            r"""{'it\'s': "\'", 'b"': 'c\"', 'd': '\u0041\n\\'}""",
+            [{"it's": "'", 'b"': 'c"', "d": "A\n\\"}],
+        ),
+        (
+            r"""{"a": "\alpha \(C:\Users\\ \/ \u00e9 \u12"}""",
+            [{"a": "\\alpha \\(C:\\Users\\ / é \\u12"}],
+        ),
+        ('{“a”:“b "c" {”, ”d“: 1,}', [{"a": 'b "c" {', "d": 1}]),
+        (
+            "{a: 1, b_2 : True, 名: [False, None,], True: 'True'}",
+            [{"a": 1, "b_2": True, "名": [False, None], "True": "True"}],
+        ),
+        (
+            '{"a": 1, // it\'s [one]\n /* } */ "b": "// # \\" /* */" # 2\n}',
+            [{"a": 1, "b": '// # " /* */'}],
+        ),
+        # What may mean something else
+        ('{"a": "the "best" # 1"\n, "b": "x" "y"}', []),
+        ('{"a": "the " #1 of "all"\n}', []),
+        ("{'a': 'it's'} {'b': 'x 'y' z'}", []),
+        (r'{\{"a": 1}', []),
+        ('{a: b, "c": Truely, d e: 1}', []),
+        *((text, []) for text in ("'a'", "“a”", "'a", "True", "a: 1", '{"a": “b')),
+        *(
+            (text, [{"a": 1}])
+            for text in ('{{"a": 1}}', '{ {"a": 1}', '\\boxed{{"a": 1}}', fence('{{"a": 1}}'))
+        ),
+        ('{{ a }} {{"a": {"b": 1}, {', []),
         (fence('{"a": [1, 2}') + "\n" + fence(A1), [{"a": 1}]),
         (fence('{"a": "b') + "\nOnce more:\n" + fence('{"a": "c"}'), [{"a": "c"}]),
         (fence('{"a": 1, oops, "b": {"c": 1}}'), []),
@@ -103,7 +133,7 @@ def test_the_likeliest_value_comes_first(text, values):
 
 def test_nothing_is_made_out_of_what_is_no_whole_json():
     for text in (
-        *("", "No.", "{x} and {y}", '<think>{"a": 1}', "{'a': 1}", '{"a": 1, oops, "b": {"c": 1}}'),
+        *("", "No.", "{x} and {y}", '<think>{"a": 1}', '{"a": 1, oops, "b": {"c": 1}}'),
         *('{"items": [{"a": 1}, {"a": 2}, {"a":', '{"items": [{"a": 1}, {"a": 2},'),
         'So: {"items": [{"a": 1}, {"a": 2}]',
         *('{"a": "x} and [1, 2], then', '{"a": "x} [1, 2] \\', "{'a': 'x} and [1, 2], then"),
@@ -134,7 +164,7 @@ def test_the_first_fault_of_what_looks_like_json_is_named(text, why):
     [
         *("[", "{", "[}", "{x}", "{ ", '{"', "{'", '{"a":', "[1] ", '\\"', "\\", "`", "~~~\n"),
         *("```\n", "```{\n", '```{x "\n', "```a\n{", "```  ", "`{`", '```json\n{"a": 1}\n```\n'),
-        *("<think>", "```{[", '{"a": "b"} ', "```\n1\n"),
+        *("<think>", "```{[", '{"a": "b"} ', "```\n1\n", "“", "/*", "a", "a: ", "\\'"),
     ],
 )
 def test_the_work_grows_with_the_length_of_the_text(pattern):

@@ -177,15 +177,18 @@ def test_what_stands_beside_a_reference_is_kept():
     beside = {"description": "the first", "default": {"n": 1}}
     schema = {
         "type": "object",
-        "properties": {"a": {**REF, **beside}, "b": {**REF, "required": ["m"]}},
+        "properties": {
+            "a": {**REF, **beside},
+            "b": {**REF, "required": ["m"], "allOf": [{"required": ["k"]}]},
+        },
         "$defs": {"Part": {**PART, "description": "a part"}},
     }
     properties = parameters_of(tool_with(schema))["properties"]
     assert properties["a"] == {**PART, **beside}
     both = Draft202012Validator(properties["b"])
-    assert both.is_valid({"n": 1, "m": 2})
-    assert not both.is_valid({"n": 1})
-    assert not both.is_valid({"m": 1})
+    assert both.is_valid({"n": 1, "m": 2, "k": 3})
+    for lacking in ({"n": 1, "m": 2}, {"n": 1, "k": 3}, {"m": 2, "k": 3}):
+        assert not both.is_valid(lacking)
 
 
 def test_identifiers_may_be_referred_to():

@@ -199,10 +199,10 @@ def invalid(text: str) -> str:
 
 
 def test_tool_calls_are_sent_with_json_arguments_without_escapes():
-    calls = [call("f", {"city": "北京", "n": 1.5}), call("f", {"x": [float("-inf")]}, "c2")]
+    calls = [call("f", {"city": "北京", "n": 1.5}), call("f", {"城": [float("-inf")]}, "c2")]
     sent = [
         encoded_call('{"city": "北京", "n": 1.5}'),
-        encoded_call(invalid('{"x": [-Infinity]}'), "c2"),
+        encoded_call(invalid('{"城": [-Infinity]}'), "c2"),
     ]
     assert encode(AIMessage("走", tool_calls=calls)) == [assistant("走", tool_calls=sent)]
 

@@ -78,11 +78,13 @@ def test_whatever_a_model_states_is_counted_and_estimated(tokens):
     chunk = AIMessageChunk("a", additional_kwargs={"reasoning_content": tokens})
     chunk.tool_call_chunks = [tool_call_chunk(name="f")]
     spend.on_llm_new_token("a", chunk=ChatGenerationChunk(message=chunk), run_id=run)
+    thought = AIMessageChunk("", additional_kwargs={"reasoning_content": " thought" * 50})
+    spend.on_llm_new_token("", chunk=ChatGenerationChunk(message=thought), run_id=run)
     for _ in range(50):
         spend.on_llm_new_token(" word", run_id=run)
     spend.on_llm_error(asyncio.CancelledError(), run_id=run)
     assert spend.total.calls == 2
-    assert spend.total.output_tokens > 7 + 50
+    assert spend.total.output_tokens > 7 + 50 + 50
 
 
 def test_results_and_not_their_choices_are_counted():

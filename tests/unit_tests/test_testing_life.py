@@ -18,14 +18,6 @@ from tests.support.garbage import collect
 from tests.support.local_server import CHAT, body, connect, raw_request, read_to_end, wait_until
 
 
-def test_one_connection_carries_many_requests(client, ernie_server):
-    for _ in range(5):
-        client.post(CHAT, json=body())
-        client.post(CHAT, json=body(stream=True))
-    assert (ernie_server.connections, ernie_server.connections_total) == (1, 1)
-    assert {request.connection for request in ernie_server.requests} == {1}
-
-
 @pytest.mark.slow
 async def test_hundreds_of_connections_are_answered_at_once():
     with ErnieServer(delay=0.2) as server:

@@ -1,4 +1,4 @@
-"""LangChain's middleware with ERNIE: fallback, retry, tool selection, prompts, context."""
+"""LangChain's middleware with ERNIE: fallback, retry, tool selection, settings, context."""
 
 import pytest
 from langchain.agents import create_agent
@@ -10,7 +10,6 @@ from langchain.agents.middleware import (
     ModelFallbackMiddleware,
     ModelRetryMiddleware,
     SummarizationMiddleware,
-    TodoListMiddleware,
 )
 from langchain_core.exceptions import ModelAuthenticationError
 from langchain_core.messages import AIMessage, HumanMessage
@@ -124,24 +123,7 @@ def test_a_selection_that_does_not_fit_is_repeated_by_the_retry_middleware(
     assert tools_of(ernie_server.last_request) == ["weather"]
 
 
-# Prompts and lists.
-
-
-@pytest.mark.parametrize("system_prompt", [None, "Be brief."])
-def test_todo_list_prompt_is_part_of_one_system_message(model, ernie_server, ask, system_prompt):
-    todos = [{"content": "看天气", "status": "in_progress"}]
-    ernie_server.reply(tool_calls=[{"name": "write_todos", "args": {"todos": todos}}])
-    ernie_server.reply("Done.")
-    agent = create_agent(
-        model(), [weather], middleware=[TodoListMiddleware()], system_prompt=system_prompt
-    )
-    assert ask(agent, question())["todos"] == todos
-    system, *others = ernie_server.last_request.body["messages"]
-    assert system["role"] == "system"
-    assert system["content"].startswith(system_prompt or "")
-    assert "write_todos" in system["content"]
-    assert "system" not in [each["role"] for each in others]
-    assert "看天气" in others[-1]["content"]
+# Settings.
 
 
 class Settings(AgentMiddleware):

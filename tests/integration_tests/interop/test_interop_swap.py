@@ -99,16 +99,6 @@ def test_a_timeout_of_two_is_that_of_connecting_and_reading(model):
     assert model(timeout=[5, 20, 1]).timeout == (5, 20, 1, None)
 
 
-@pytest.mark.parametrize("name", ["headers", "extra_headers"])
-@pytest.mark.parametrize("place", ["constructor", "model_kwargs", "call"])
-def test_headers_are_headers_under_each_name(model, ernie_server, name, place):
-    given = {name: {"Helicone-Auth": "Bearer 12345678"}}
-    llm = {"constructor": given, "model_kwargs": {"model_kwargs": given}, "call": {}}[place]
-    model(**llm).invoke("hi", **(given if place == "call" else {}))
-    assert ernie_server.last_request.headers["helicone-auth"] == "Bearer 12345678"
-    assert "12345678" not in str(ernie_server.last_request.body)
-
-
 def test_settings_are_read_under_each_name(model):
     llm = model(timeout=5, stop=["x"], headers={"X-A": "b"})
     for alias, name in ALIASES.items():
