@@ -151,7 +151,7 @@ def test_what_is_no_schema_is_refused_with_the_accepted_forms():
     dicts = {}, {"type": "json_object"}, {"type": "json_schema"}, {"foo": 1}
     lost = {"name": "joke", "parametersJsonSchema": BODY}
     for given in (*dicts, lost, "Joke", 3, Joke(setup="a", title="b"), int):
-        problem = "holds no JSON Schema" if isinstance(given, dict) else "is not a schema"
+        problem = "contains no JSON Schema" if isinstance(given, dict) else "is not a schema"
         with pytest.raises(ValueError, match=f"{problem}. Give a pydantic class, a TypedDict"):
             parse_schema(given)
 
