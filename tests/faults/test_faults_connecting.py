@@ -117,7 +117,7 @@ GREETINGS = {
     "an end": (Close(), UNREACHED),
     "words that are no TLS": (
         *((b"220 smtp.example ESMTP\r\n", Hold()), UNREACHED),
-        *(("begin with https",), ("SSL_CERT_FILE",)),
+        *(("instead of https",), ("SSL_CERT_FILE",)),
     ),
     "an HTTP error": ((b"HTTP/1.1 400 Bad Request\r\n\r\n", Close()), UNREACHED),
     "half a TLS record": ((Hear(), HALF_RECORD, Hold()), "APITimeoutError"),
@@ -150,7 +150,7 @@ def test_a_port_without_tls_greets_https_in_odd_ways(subtests):
 
 
 def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(trusted):
-    expect = Raises(UNREACHED, False, ("certificate", "SSL_CERT_FILE"), ("begin with https",))
+    expect = Raises(UNREACHED, False, ("certificate", "SSL_CERT_FILE"), ("instead of https",))
     with ByteServer(tls=trusted.server) as server:
         fails(server.base_url, expect, max_retries=2)
         assert server.settle()
