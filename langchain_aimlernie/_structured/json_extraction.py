@@ -56,7 +56,12 @@ _LENIENT = re.compile(
     re.DOTALL,
 )
 _CONSTANTS = {"True": "true", "False": "false", "None": "null"}
-_ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[\da-fA-F]{4}|(?P<apostrophe>'))|(?P<bare>["\\])""")
+# `\f` and `\b` before a letter begin a command of LaTeX, as `\n` may in a string with other lone
+# backslashes: `\frac`, `\nu`, or a path.
+_ESCAPE = re.compile(
+    r"""\\(?:["\\/]|[bf](?![a-z])|u[\da-fA-F]{4}|(?P<space>[nrt](?=[a-z]))|[nrt]|(?P<apostrophe>'))"""
+    r"""|(?P<quote>")|(?P<backslash>\\)"""
+)
 
 
 def extract_json(text: str) -> list[object]:
@@ -157,7 +162,8 @@ def _decode(text: str) -> object:
     except json.JSONDecodeError as error:
         if _is_opened(text, 0):
             with suppress(json.JSONDecodeError):
-                return cast("object", _DECODER.decode(_LENIENT.sub(_as_json, text)))
+                if value := _DECODER.decode(_LENIENT.sub(_as_json, text)):
+                    return cast("object", value)  # else nothing but comments, as in code
         raise error from None
 
 
@@ -165,12 +171,15 @@ def _as_json(token: re.Match[str]) -> str:
     if token.end() == len(token.string):  # the text ends with a bracket, or is not whole
         return token[0]
     if token["string"]:
-        return f'"{_ESCAPE.sub(_as_escape, token[0][1:-1])}"'
+        text = token[0][1:-1]
+        is_unclear = {"space", "backslash"} <= {part.lastgroup for part in _ESCAPE.finditer(text)}
+        return token[0] if is_unclear else f'"{_ESCAPE.sub(_as_escape, text)}"'
     return f'"{token[0]}"' if token["key"] else _CONSTANTS.get(token[0], "")
 
 
 def _as_escape(token: re.Match[str]) -> str:
-    return f"\\{token[0]}" if token["bare"] else token["apostrophe"] or token[0]
+    is_bare = token.lastgroup in ("quote", "backslash")
+    return f"\\{token[0]}" if is_bare else token["apostrophe"] or token[0]
 
 
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:

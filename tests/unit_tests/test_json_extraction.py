@@ -106,7 +106,13 @@ WRAPPED = [
             '{"a": 1, // it\'s [one]\n /* } */ "b": "// # \\" /* */" # 2\n}',
             [{"a": 1, "b": '// # " /* */'}],
         ),
+        (
+            r"""{"a": "\(\frac{1}{2}\)\nThen\n \beta \\nu"}""",
+            [{"a": "\\(\\frac{1}{2}\\)\nThen\n \\beta \\nu"}],
+        ),
         # What may mean something else
+        *((text, []) for text in (r'{"a": "C:\new\Users"}', r'{"a": "\(\nabla\)"}', "{ /* a */ }")),
+        ('{"a": 1} if (x) { // nothing\n}', [{"a": 1}]),
         ('{"a": "the "best" # 1"\n, "b": "x" "y"}', []),
         ('{"a": "the " #1 of "all"\n}', []),
         ("{'a': 'it's'} {'b': 'x 'y' z'}", []),
