@@ -56,10 +56,10 @@ _LENIENT = re.compile(
     re.DOTALL,
 )
 _CONSTANTS = {"True": "true", "False": "false", "None": "null"}
-# `\f` and `\b` before a letter begin a command of LaTeX, as `\n` may in a string with other lone
-# backslashes: `\frac`, `\nu`, or a path.
+# `\f` and `\b` are LaTeX or a pattern, not control characters; if the string has other lone
+# backslashes, `\n` before a letter may be LaTeX or a path, too.
 _ESCAPE = re.compile(
-    r"""\\(?:["\\/]|[bf](?![a-z])|u[\da-fA-F]{4}|(?P<space>[nrt](?=[a-z]))|[nrt]|(?P<apostrophe>'))"""
+    r"""\\(?:["\\/]|(?P<space>[nrt](?=[a-z]))|[nrt]|u[\da-fA-F]{4}|(?P<apostrophe>'))"""
     r"""|(?P<quote>")|(?P<backslash>\\)"""
 )
 

@@ -111,6 +111,7 @@ WRAPPED = [
             [{"a": "\\(\\frac{1}{2}\\)\nThen\n \\beta \\nu"}],
         ),
         # What may mean something else
+        (r"""{'a': "\s\b$"}""", [{"a": r"\s\b$"}]),
         *((text, []) for text in (r'{"a": "C:\new\Users"}', r'{"a": "\(\nabla\)"}', "{ /* a */ }")),
         ('{"a": 1} if (x) { // nothing\n}', [{"a": 1}]),
         ('{"a": "the "best" # 1"\n, "b": "x" "y"}', []),
