@@ -149,7 +149,7 @@ class _MediaBlock:
         self.url, self.data = first_string(flat, *_URL_KEYS).strip(), data
         self._decode_data_url()
         # OpenRouter and Qwen have a URL as data, LiteLLM and Gemini as the file id.
-        if url := next(filter(_ANY_URL.fullmatch, (self.data, self.file_id)), ""):
+        if _ANY_URL.fullmatch(url := self.data or self.file_id):
             self.url, self.data, self.file_id = url, "", ""
 
     def _decode_data_url(self) -> None:

@@ -45,6 +45,7 @@ _MARK_OF_LINE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
 # Behind the mark that opens a fence: a word up to JSON on the same line, or the rest of the line.
 _INFO = re.compile(r"[ \t]*[\w.+/-]*[ \t]*(?=[\[{])|[^`\[{\n]*(?:\n|\Z)")
 _SPACE = re.compile(r"\s*")
+_BEFORE_JSON = re.compile(r"(?:\s|{(?=\s*{))*")  # in a code fence
 _COMMENT = r"""(?://|\#)[^\n"]*+|/\*[^*]*\*/"""
 # What models write in the place of JSON: strings in Python's or curly quotes or with other escapes,
 # keys without quotes, Python's constants; comments and a comma behind the last item.
@@ -55,7 +56,12 @@ _LENIENT = re.compile(
     re.DOTALL,
 )
 _CONSTANTS = {"True": "true", "False": "false", "None": "null"}
-_ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[\da-fA-F]{4}|(?P<apostrophe>'))|(?P<bare>["\\])""")
+# `\f` and `\b` are LaTeX or a pattern, not control characters; if the string has other lone
+# backslashes, `\n` before a letter may be LaTeX or a path, too.
+_ESCAPE = re.compile(
+    r"""\\(?:["\\/]|(?P<space>[nrt](?=[a-z]))|[nrt]|u[\da-fA-F]{4}|(?P<apostrophe>'))"""
+    r"""|(?P<quote>")|(?P<backslash>\\)"""
+)
 
 
 def extract_json(text: str) -> list[object]:
@@ -85,10 +91,10 @@ def extract_json(text: str) -> list[object]:
             values, position = _read(text, start, end)
             (fenced if start == begin else bare).extend(values)
             # Another value may follow in the fence.
-            begin = _skip_space(text, end) if position == end and start == begin else -1
+            begin = _skip(text, end, _BEFORE_JSON) if position == end and start == begin else -1
         elif token[0][0] not in "\\[{" and start >= code_end:
             fence, position = _pass_mark(text, token, fence)
-            begin = _skip_space(text, position) if fence else -1
+            begin = _skip(text, position, _BEFORE_JSON) if fence else -1
             if fence and not _is_opened(text, begin):  # a string, a number, or code
                 closing = _MARK_OF_LINE.search(text, position)
                 code_end = closing.start() if closing else len(text)
@@ -156,7 +162,8 @@ def _decode(text: str) -> object:
     except json.JSONDecodeError as error:
         if _is_opened(text, 0):
             with suppress(json.JSONDecodeError):
-                return cast("object", _DECODER.decode(_LENIENT.sub(_as_json, text)))
+                if value := _DECODER.decode(_LENIENT.sub(_as_json, text)):
+                    return cast("object", value)  # else nothing but comments, as in code
         raise error from None
 
 
@@ -164,12 +171,15 @@ def _as_json(token: re.Match[str]) -> str:
     if token.end() == len(token.string):  # the text ends with a bracket, or is not whole
         return token[0]
     if token["string"]:
-        return f'"{_ESCAPE.sub(_as_escape, token[0][1:-1])}"'
+        text = token[0][1:-1]
+        is_unclear = {"space", "backslash"} <= {part.lastgroup for part in _ESCAPE.finditer(text)}
+        return token[0] if is_unclear else f'"{_ESCAPE.sub(_as_escape, text)}"'
     return f'"{token[0]}"' if token["key"] else _CONSTANTS.get(token[0], "")
 
 
 def _as_escape(token: re.Match[str]) -> str:
-    return f"\\{token[0]}" if token["bare"] else token["apostrophe"] or token[0]
+    is_bare = token.lastgroup in ("quote", "backslash")
+    return f"\\{token[0]}" if is_bare else token["apostrophe"] or token[0]
 
 
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
@@ -232,7 +242,7 @@ class PartialJsonDecoder:
             return self._start
         text = self._text
         reasoning = _REASONING.match(text) if "think>" in text or "thinking>" in text else None
-        begin = _skip_space(text, reasoning.end() if reasoning else 0)
+        begin = _skip(text, reasoning.end() if reasoning else 0)
         if begin >= self._after:
             self._after = begin
             if _is_opened(text, begin):
@@ -242,7 +252,7 @@ class PartialJsonDecoder:
                 self._after = mark.start()
                 return None
             self._fence, self._after = _pass_mark(text, mark, self._fence)
-            begin = _skip_space(text, self._after)
+            begin = _skip(text, self._after)
             if self._fence and _is_opened(text, begin):
                 self._start = begin
         if self._start is None:
@@ -255,7 +265,7 @@ class PartialJsonDecoder:
         value: object = None
         is_readable = True
         try:
-            if _skip_space(arrived, 1) < len(arrived):  # a bracket alone may as well begin prose
+            if _skip(arrived, 1) < len(arrived):  # a bracket alone may as well begin prose
                 value = from_json(arrived, allow_partial="trailing-strings")
         except ValueError:  # also for a raw line break in a string, unlike `json`
             is_readable = False
@@ -284,5 +294,5 @@ def _is_opened(text: str, position: int) -> bool:
     return text.startswith(("[", "{"), position)
 
 
-def _skip_space(text: str, position: int) -> int:
-    return cast("re.Match[str]", _SPACE.match(text, position)).end()
+def _skip(text: str, position: int, pattern: re.Pattern[str] = _SPACE) -> int:
+    return cast("re.Match[str]", pattern.match(text, position)).end()

@@ -102,7 +102,9 @@ class OutputSchema:
         """
         has_more = self.output is dict and not _MORE_PROPERTIES.isdisjoint(self.definition)
         schemas = schemas_of_value(self.definition)
-        if not has_more and all(s.get("additionalProperties", False) is False for s in schemas):
+        is_wrapper = isinstance(value, dict) or len(schemas) == 1  # a union may be of lists, too
+        is_closed = all(s.get("additionalProperties", False) is False for s in schemas)
+        if is_wrapper and is_closed and not has_more:
             value = self._unwrapped(value)  # else its keys may be meant, though none is known
         try:
             return self.convert(value)

@@ -102,6 +102,10 @@ class ByName(RootModel[Page | dict[str, Page]]):
     """One, or some by their names."""
 
 
+class OneOrMore(RootModel[Page | list[Page]]):
+    """One, or some."""
+
+
 class Open(BaseModel):
     model_config = ConfigDict(extra="allow")
     a: int
@@ -203,6 +207,8 @@ LOADED = [
         for union in ("allOf", "anyOf")
     ),
     (ByName, {"b": {"text": "a"}}, ByName({"b": Page(text="a")})),
+    (OneOrMore, [{"text": "a"}], OneOrMore([Page(text="a")])),
+    (OneOrMore, {"page": {"text": "a"}}, OneOrMore(Page(text="a"))),
     (CIRCLE | {"properties": {}, "oneOf": [{"$ref": "#/$defs/Node"}]}, {"Node": {"v": 1}}, {"v": 1}),
     (Page, {"Page": {"text": "a"}}, Page(text="a")),
     (Page, {"page": {"text": "a"}}, Page(text="a")),

@@ -106,7 +106,14 @@ WRAPPED = [
             '{"a": 1, // it\'s [one]\n /* } */ "b": "// # \\" /* */" # 2\n}',
             [{"a": 1, "b": '// # " /* */'}],
         ),
+        (
+            r"""{"a": "\(\frac{1}{2}\)\nThen\n \beta \\nu"}""",
+            [{"a": "\\(\\frac{1}{2}\\)\nThen\n \\beta \\nu"}],
+        ),
         # What may mean something else
+        (r"""{'a': "\s\b$"}""", [{"a": r"\s\b$"}]),
+        *((text, []) for text in (r'{"a": "C:\new\Users"}', r'{"a": "\(\nabla\)"}', "{ /* a */ }")),
+        ('{"a": 1} if (x) { // nothing\n}', [{"a": 1}]),
         ('{"a": "the "best" # 1"\n, "b": "x" "y"}', []),
         ('{"a": "the " #1 of "all"\n}', []),
         ("{'a': 'it's'} {'b': 'x 'y' z'}", []),
@@ -118,6 +125,7 @@ WRAPPED = [
             for text in ('{{"a": 1}}', '{ {"a": 1}', '\\boxed{{"a": 1}}', fence('{{"a": 1}}'))
         ),
         ('{{ a }} {{"a": {"b": 1}, {', []),
+        ("Wait [1, 2\n" + fence('{{"a": 1}}') + "\n[2]", [{"a": 1}, [2]]),
         (fence('{"a": [1, 2}') + "\n" + fence(A1), [{"a": 1}]),
         (fence('{"a": "b') + "\nOnce more:\n" + fence('{"a": "c"}'), [{"a": "c"}]),
         (fence('{"a": 1, oops, "b": {"c": 1}}'), []),
