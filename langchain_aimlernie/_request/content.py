@@ -89,8 +89,9 @@ _TYPES: Mapping[str, Sequence[str]] = {
     ],
     "call": [
         *("tool_call", "invalid_tool_call", "tool_use", "toolUse"),
-        *("function_call", "functionCall", "custom_tool_call", "function"),
+        *("function_call", "functionCall", "custom_tool_call"),
     ],
+    "function": ["function"],  # also a call
     "result": [
         *("tool_result", "toolResult", "function_response", "functionResponse"),
         "function_call_output",
@@ -108,21 +109,15 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output"),
         *("tool_search_call", "tool_search_output", "advisor_tool_result"),
         *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
-        *("codeExecutionResult", "function_call_signature", "reference", "compaction", "fallback"),
-        *("mcp_approval_response", "mcp_tool_listing", "configuration_update"),
-        *("tool_addition", "tool_removal", "additional_tools", "toolAddition", "toolRemoval"),
+        *("codeExecutionResult", "function_call_signature", "mcp_approval_response"),
+        *("mcp_tool_listing", "tool_addition", "tool_removal", "additional_tools"),
+        *("toolAddition", "toolRemoval"),
     ],
+    "server_state": ["reference", "compaction", "fallback", "configuration_update"],
 }
 """The block types of all providers, by group."""
 
 _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
-_SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
-"""A tool that is an agent may return its model's blocks; only its texts and media are sent."""
-# These may as well be a tool's own data.
-_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction", "fallback", "configuration_update"}
-_DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", "citations", None)
-"""Groups that are a tool's own data in its result, unless skipped; `None`: unknown types."""
-
 _ARGUMENT_KEYS = ("args", "arguments", "input", "partial_json")
 _RESULT_KEYS = ("content", "output", "response")
 
@@ -149,12 +144,8 @@ def _parse_block(block: object, *, in_result: bool) -> Iterable[ContentPart]:
     kind = _find_type(block, in_result=in_result)
     if kind == "non_standard" and "value" in block:
         return _parse_block(block["value"], in_result=in_result)
-    group = _GROUPS.get(kind)
-    if in_result and group in _DATA_IN_RESULTS:
-        # An object whose only key has the name of a block type is data.
-        is_skipped = "type" in block and kind in _SKIPPED_IN_RESULTS
-        return [] if is_skipped else [_unknown(block)]
-    return [_unknown(block)] if group is None else _PARSERS[group](kind, block)
+    parsers = _PARSERS_IN_RESULTS if in_result else _PARSERS
+    return parsers[_GROUPS.get(kind, "unknown")](kind, block)
 
 
 def _find_type(block: Block, *, in_result: bool) -> str:
@@ -311,8 +302,25 @@ _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
     "refusal": lambda _, block: [Refusal(first_string(block, "refusal", "text"))],
     "reasoning": lambda _, block: [Reasoning(first_string(block, "reasoning", "thinking"))],
     "call": lambda kind, block: [parse_tool_call(block, kind)],
+    "function": lambda kind, block: [parse_tool_call(block, kind)],
     "result": lambda kind, block: [_parse_result(kind, block)],
     "server_tool": _parse_server_tool,
+    "server_state": _parse_server_tool,
+    "unknown": lambda _, block: [_unknown(block)],
+}
+
+_PARSERS_IN_RESULTS = {
+    **_PARSERS,
+    # A tool that is an agent may return its model's blocks: only its texts and media are sent. An
+    # object whose only key has the name of a block type is the tool's own data.
+    **dict.fromkeys(
+        ("reasoning", "call", "server_tool"),
+        lambda kind, block: [] if "type" in block else _PARSERS["unknown"](kind, block),
+    ),
+    # These may be the tool's own data as well.
+    **dict.fromkeys(
+        ("function", "result", "refusal", "citations", "server_state"), _PARSERS["unknown"]
+    ),
 }
 
 

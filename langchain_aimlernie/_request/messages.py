@@ -191,7 +191,6 @@ class _ConversationEncoder:
         if calls:
             self._add_calls(calls)
         elif isinstance(function_call := additional.get("function_call"), Mapping):
-            # A legacy call is sent only if its result follows.
             self._open, self._function_call = {}, parse_tool_call(function_call)
         media = [part for part in parts if isinstance(part, Media)]
         supported = [each.part for each in media if check_media(each, self._spec) is each]
@@ -229,6 +228,7 @@ class _ConversationEncoder:
             lines[:1] = [{**(lines or [text_part("")])[0], "text": f"Error: {first}"}]
         if result.cache_control and lines and self._spec.cache_control:
             lines[-1]["cache_control"] = result.cache_control
+        self._add_legacy_call(result)
         call_id = self._match_call(result)
         label = f"[Result of the tool {result.name or result.id or _NO_NAME}]"
         if call_id is None:
@@ -247,23 +247,31 @@ class _ConversationEncoder:
             message["name"] = result.name
         self._turn_of_call[call_id].append(message)
 
+    def _add_legacy_call(self, result: ToolResultPart) -> None:
+        """Add the legacy call of the last message, which is sent only if this is its result."""
+        call = self._function_call
+        if call and not result.id and result.name == call.name:
+            self._function_call = None
+            self._add_calls([call])
+
     def _match_call(self, result: ToolResultPart) -> str | None:
         """Return the sent id of the result's call: by id, else by name, else the first open one."""
-        calls = [*self._open.items()]
-        matches = [item for item in calls if item[1].id == result.id]
-        if not matches and result.id in self._turn_of_call:
-            return result.id
-        if not result.id:
-            matches += [item for item in calls if item[1].id and result.name in ("", item[1].name)]
-        matches = matches or [item for item in calls if not item[1].id]
-        legacy = self._function_call
-        if not matches and legacy and not result.id and result.name == legacy.name:
-            self._function_call = None
-            self._add_calls([legacy])
-            matches = [*self._open.items()]
+
+        def has_name(call: ToolCallPart) -> bool:
+            return result.name in ("", call.name)
+
+        calls = self._open.items()
+        without_id = [item for item in calls if not item[1].id]
+        if result.id:
+            matches = [item for item in calls if item[1].id == result.id]
+            if not matches and result.id in self._turn_of_call:
+                return result.id
+            matches = matches or without_id
+        else:
+            matches = without_id + [item for item in calls if item[1].id and has_name(item[1])]
         if not matches:
             return None
-        sent_id, _ = min(matches, key=lambda item: result.name not in ("", item[1].name))
+        sent_id, _ = next((item for item in matches if has_name(item[1])), matches[0])
         del self._open[sent_id]
         return sent_id
 
