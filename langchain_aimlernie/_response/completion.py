@@ -254,8 +254,7 @@ def _counts(names: Mapping[str, str], *objects: object) -> dict[str, int]:
 
 # Reasoning within the text is between `<think>` and `</think>`; in ERNIE's own format, `<response>`
 # and `</response>` enclose the rest. Line breaks around the tags are dropped.
-_TAGS = ("<think>", "</think>", "<response>", "</response>")
-_IN_REASONING, _AFTER_REASONING, _END = 1, 2, len(_TAGS)
+_THINK, _END_THINK, _RESPONSE, _END_RESPONSE = "<think>", "</think>", "<response>", "</response>"
 _BREAKS = "\r\n"
 
 
@@ -269,12 +268,13 @@ def _next_tag(before: str, space: str, *tags: str) -> re.Pattern[str]:
     return re.compile(rf"({before}*?)({space}{{0,8}}(?:{tag}|(?:{parts})\Z))", re.DOTALL)
 
 
-_NEXT_TAG = (
-    _next_tag(r"\s", r"\s", *_TAGS[:2]),  # some servers' parsers leave the closing tag
-    _next_tag(".", rf"[{_BREAKS}]", _TAGS[1]),
-    _next_tag(r"\s", r"\s", *_TAGS[:3]),
-    _next_tag(".", rf"[{_BREAKS}]", _TAGS[3]),
-)
+_NEXT_TAG = {
+    "": _next_tag(r"\s", r"\s", _THINK, _END_THINK),  # some servers' parsers leave the closing tag
+    _THINK: _next_tag(".", rf"[{_BREAKS}]", _END_THINK),
+    _END_THINK: _next_tag(r"\s", r"\s", _THINK, _END_THINK, _RESPONSE),
+    _RESPONSE: _next_tag(".", rf"[{_BREAKS}]", _END_RESPONSE),
+}
+"""The pattern of the next tag by the last one, which is "" before the first."""
 
 
 class ThinkTagParser:
@@ -287,46 +287,47 @@ class ThinkTagParser:
     characters of white space and the beginning of a tag are buffered.
     """
 
-    __slots__ = ("_buffered", "_is_new", "_self_hosted", "_state")
+    __slots__ = ("_buffered", "_is_after_tag", "_last_tag", "_self_hosted")
 
     def __init__(self, *, self_hosted: bool = False) -> None:
         self._self_hosted = self_hosted
-        self._state = 0
+        self._last_tag = ""
+        self._is_after_tag = False  # and line breaks
         self._buffered = ""
-        self._is_new = False
 
     def feed(self, text: str, reasoning: str = "") -> tuple[str, str]:
         """Return the (reasoning, text) that can be emitted after the next part of each."""
-        if reasoning and self._self_hosted and not self._state:
-            self._state = _AFTER_REASONING
+        if reasoning and self._self_hosted and not self._last_tag:
+            self._last_tag = _END_THINK
         if not text:
             return reasoning, ""
-        if self._is_new:
+        if self._is_after_tag:
             text = text.lstrip(_BREAKS)
-            self._is_new = not text
+            self._is_after_tag = not text
         text, self._buffered = self._buffered + text, ""
         content = ""
-        while self._state < _END:
-            found = _NEXT_TAG[self._state].match(text)
-            if found is None:  # no tag comes next
-                self._state = _END
+        while self._last_tag != _END_RESPONSE:
+            found = _NEXT_TAG[self._last_tag].match(text)
+            if found is None:  # no tag comes next: the rest is text, as after the last one
+                self._last_tag = _END_RESPONSE
                 break
-            before, self._buffered, tag = found.groups()
-            if self._state == _IN_REASONING:
+            before, rest, tag = found.groups()
+            if self._last_tag == _THINK:
                 reasoning += before
             else:
                 content += before
             if tag is None:
+                self._buffered = rest
                 return reasoning, content
-            self._state, self._buffered = _TAGS.index(tag) + 1, ""
+            self._last_tag = tag
             text = text[found.end() :]
-            self._is_new = not text
+            self._is_after_tag = not text
         return reasoning, content + text
 
     def close(self) -> tuple[str, str]:
         """Return the buffered rest as (reasoning, text)."""
         rest, self._buffered = self._buffered, ""
-        return (rest, "") if self._state == _IN_REASONING else ("", rest)
+        return (rest, "") if self._last_tag == _THINK else ("", rest)
 
 
 def split_think_tags(text: str, reasoning: str = "", self_hosted: bool = False) -> tuple[str, str]:

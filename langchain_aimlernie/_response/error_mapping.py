@@ -92,9 +92,9 @@ _UPSTREAM = (("metadata", "raw"), ("value", "error_message"))
 _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
 """Keys of an entry's location: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
 
-_CODES = ("code", "error_code", "errorCode", "type", "error_type", "errorType")
-_REQUEST_IDS = ("requestId", "request_id")
-_STATUSES = ("statusCode", "status_code", "status", "code")
+_CODE_KEYS = ("code", "error_code", "errorCode", "type", "error_type", "errorType")
+_REQUEST_ID_KEYS = ("requestId", "request_id")
+_STATUS_KEYS = ("statusCode", "status_code", "status", "code")
 _ERROR_KEYS = (
     *("error", "message", "statusCode", "error_msg", "error_code", "error_message", "detail"),
     *("errors", "msg", "errorMsg", "errorMessage"),
@@ -251,22 +251,22 @@ def _error_in_200(
 
 
 class _Details(NamedTuple):
-    """The facts in the body of an error response; `kinds` are all its codes and types."""
+    """The facts in the body of an error response; `codes` are all its codes and types."""
 
     message: str
     code: str | None = None
     status: int | None = None
     request_id: str | None = None
-    kinds: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
 
     def implied_status(self, default: int | None = None) -> int | None:
         """Return the status that the first known code, type or message stands for."""
-        names = map(str.lower, (*self.kinds, self.message))
+        names = map(str.lower, (*self.codes, self.message))
         return next((_STATUS_OF_CODE[name] for name in names if name in _STATUS_OF_CODE), default)
 
     def matches(self, group: tuple[str, ...]) -> bool:
         """Whether the message, a code or a type matches one of the patterns."""
-        return patterns.any_of(group).search("\n".join((*self.kinds, self.message))) is not None
+        return patterns.any_of(group).search("\n".join((*self.codes, self.message))) is not None
 
 
 def _error(
@@ -341,28 +341,24 @@ def _details(body: object) -> _Details:
         body = body[0]  # as Gemini sends it
     if not isinstance(body, dict):
         return _Details(_message(body))
-    levels = [body, *filter(is_object, map(body.get, ("message", "errors", "error")))]
-    if len(levels) > 1 and is_object(inner := levels[-1].get("error")):
-        levels.append(inner)
-    message, kinds = _message(body), tuple(_texts(levels, (*_CODES, "status")))
-    code = next(_texts(levels, _CODES), None)
-    request_id = next(_texts(levels, _REQUEST_IDS), None)
-    statuses = filter(re.compile(r"[1-5]\d\d").fullmatch, _texts(levels[::-1], _STATUSES))
-    details = _Details(message, code, next(map(int, statuses), None), request_id, kinds)
+    levels = [*filter(is_object, map(body.get, ("error", "errors", "message"))), body]
+    if is_object(inner := levels[0].get("error")):
+        levels.insert(0, inner)
+    statuses = filter(re.compile(r"[1-5]\d\d").fullmatch, _texts(levels[::-1], _STATUS_KEYS))
+    details = _Details(
+        _message(body),
+        code=next(_texts(levels, _CODE_KEYS), None),
+        status=next(map(int, statuses), None),
+        request_id=next(_texts(levels, _REQUEST_ID_KEYS), None),
+        codes=tuple(_texts(levels, (*_CODE_KEYS, "status"))),
+    )
     return details._replace(status=details.status or details.implied_status())
 
 
 def _message(value: object, depth: int = 0) -> str:
-    """Return the message in a JSON value, or in text that is JSON itself, as proxies forward it."""
+    """Return the message in a JSON value; `depth` is that of the value in the body."""
     if isinstance(value, str):
-        text = value.strip()
-        if text.startswith(("{", "[")) and depth <= _MAX_DEPTH:
-            with contextlib.suppress(ValueError):
-                return _message(from_json(text), depth + 1) or text
-        if not _PAGE.match(text):
-            return text
-        title = _TITLE.search(text)
-        return f'a page of HTML titled "{title[1].strip()}"' if title else "a page of HTML"
+        return _message_in_text(value.strip(), depth)
     if depth > _MAX_DEPTH or not isinstance(value, list | dict):
         return ""
     if isinstance(value, list):
@@ -374,7 +370,20 @@ def _message(value: object, depth: int = 0) -> str:
     ]
     found = next(filter(None, (_message(value[key], depth + 1) for key in about_all)), "")
     entries = _entries(value, depth + 1)
-    return found if entries in found else entries if found in entries else f"{found}; {entries}"
+    if found in entries:
+        return entries
+    return found if entries in found else f"{found}; {entries}"
+
+
+def _message_in_text(text: str, depth: int) -> str:
+    """Return the text, or the message in it if it is JSON, as proxies forward it, or a page."""
+    if text.startswith(("{", "[")) and depth <= _MAX_DEPTH:
+        with contextlib.suppress(ValueError):
+            return _message(from_json(text), depth + 1) or text
+    if not _PAGE.match(text):
+        return text
+    title = _TITLE.search(text)
+    return f'a page of HTML titled "{title[1].strip()}"' if title else "a page of HTML"
 
 
 def _entries(value: Mapping[str, object], depth: int) -> str:
@@ -412,8 +421,8 @@ def _join(texts: Iterable[str]) -> str:
 
 
 def _texts(levels: Sequence[Mapping[str, object]], keys: Sequence[str]) -> Iterator[str]:
-    """Yield the texts and integers under `keys`, those of the last level first."""
-    for value in (level.get(key) for level in reversed(levels) for key in keys):
+    """Yield the texts and integers under `keys`, in the order of the levels."""
+    for value in (level.get(key) for level in levels for key in keys):
         if isinstance(value, str) and value:
             yield truncate(value, 200)
         elif isinstance(number := coerce_number(value), int) and abs(number) < 10**9:

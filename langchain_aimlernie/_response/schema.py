@@ -350,7 +350,7 @@ def _parse_tool_call(call: Mapping[str, object], index: int | None) -> ToolCallD
         index,
         _unless_placeholder(call.get("id")),
         _unless_placeholder(function.get("name")).strip(),
-        # Surrogates as JSON escapes, so that parsers join the halves of a pair in two fragments.
+        # Surrogates as JSON escapes, so that parsers join the halves of a pair in two deltas.
         _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):x}", arguments),
     )
 

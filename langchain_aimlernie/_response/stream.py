@@ -127,9 +127,9 @@ class StreamDecoder(ResponseDecoder):
         if not self.events:
             return None
         tool_calls, invalid_tool_calls = self._tools.snapshot()
-        texts = message_extras(self._reasoning.text(), self._refusal.text())
+        additional_kwargs = message_extras(self._reasoning.text(), self._refusal.text())
         message = AIMessageChunk(
-            content=self._text.text(), tool_call_chunks=tool_calls, **self._facts(texts)
+            content=self._text.text(), tool_call_chunks=tool_calls, **self._facts(additional_kwargs)
         )
         # Unlike those that core reads from the chunks, these have no suffix to keep them invalid.
         message.invalid_tool_calls = invalid_tool_calls
@@ -165,8 +165,8 @@ class StreamDecoder(ResponseDecoder):
             return self._on_event(parse_event(payload))
         self.events += 1
         reasoning, text = self._think_tags.feed(*delta)
-        text, texts = self._add(text, reasoning)
-        return (_chunk(text, texts),) if text or texts else ()
+        text, additional_kwargs = self._add(text, reasoning)
+        return (_chunk(text, additional_kwargs),) if text or additional_kwargs else ()
 
     def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
         if len(event.choices) > 1:  # even of one index: FastDeploy can send several deltas at once
@@ -189,13 +189,13 @@ class StreamDecoder(ResponseDecoder):
         if self._is_repeated_by(choice):
             choice = choice._replace(text="", reasoning="")
         reasoning, text = self._think_tags.feed(choice.text, choice.reasoning)
-        text, texts = self._add(text, reasoning, choice.refusal)
+        text, additional_kwargs = self._add(text, reasoning, choice.refusal)
         tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
         logprobs = choice.logprobs and _mergeable(choice.logprobs)
-        has_output = text or texts or tool_calls or logprobs
+        has_output = text or additional_kwargs or tool_calls or logprobs
         if has_output or has_facts:
             self.events += 1
-        return (_chunk(text, texts, tool_calls, logprobs),) if has_output else ()
+        return (_chunk(text, additional_kwargs, tool_calls, logprobs),) if has_output else ()
 
     def _is_repeated_by(self, choice: Choice) -> bool:
         """Whether the choice is a final message that repeats all text, as some servers send it."""
@@ -209,11 +209,13 @@ class StreamDecoder(ResponseDecoder):
         self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
     ) -> tuple[str, dict[str, Any]]:
         """Return the text, and those for `additional_kwargs`, that can be emitted now."""
-        texts = {}
+        additional_kwargs = {}
         if reasoning or refusal or is_last:
             reasoning = self._reasoning.add(reasoning, is_last=is_last)
-            texts = message_extras(reasoning, self._refusal.add(refusal, is_last=is_last))
-        return self._text.add(text, is_last=is_last), texts
+            additional_kwargs = message_extras(
+                reasoning, self._refusal.add(refusal, is_last=is_last)
+            )
+        return self._text.add(text, is_last=is_last), additional_kwargs
 
     def _finish(self) -> list[ChatGenerationChunk]:
         """Return the buffered output, then the chunk that ends the stream."""
@@ -225,10 +227,10 @@ class StreamDecoder(ResponseDecoder):
         self.done = True
         chunks = []
         reasoning, text = self._think_tags.close()
-        text, texts = self._add(text, reasoning, is_last=True)
+        text, additional_kwargs = self._add(text, reasoning, is_last=True)
         tool_calls, other_json = self._tools.close(self._finish_reason)
-        if text or texts or tool_calls:
-            chunks.append(_chunk(text, texts, tool_calls))
+        if text or additional_kwargs or tool_calls:
+            chunks.append(_chunk(text, additional_kwargs, tool_calls))
         if other_json:
             # For the block translator, which ends the chunks of these calls; merged messages get
             # their calls from tool_call_chunks.
@@ -239,11 +241,11 @@ class StreamDecoder(ResponseDecoder):
         message.response_metadata.update(info)
         return [*chunks, ChatGenerationChunk(message=message, generation_info=info)]
 
-    def _facts(self, texts: Mapping[str, str] = {}) -> dict[str, Any]:
+    def _facts(self, additional_kwargs: Mapping[str, str] = {}) -> dict[str, Any]:
         """Return the metadata of the whole completion, as fields of a message."""
         extras = merge_deltas(self._message_extras) if self._message_extras else {}
         return {
-            "additional_kwargs": {**self.redactor.json_object(extras), **texts},
+            "additional_kwargs": {**self.redactor.json_object(extras), **additional_kwargs},
             "response_metadata": self.metadata(self._completion),
             "usage_metadata": decode_usage(self._completion.usage),
         }
@@ -255,7 +257,7 @@ _CHUNK = ChatGenerationChunk(message=_MESSAGE)
 
 def _chunk(
     text: str,
-    texts: dict[str, Any],
+    additional_kwargs: dict[str, Any],
     tool_calls: Sequence[ToolCallChunk] = (),
     logprobs: dict[str, object] | None = None,
 ) -> ChatGenerationChunk:
@@ -265,7 +267,7 @@ def _chunk(
         metadata["logprobs"] = logprobs
     facts: dict[str, Any] = {
         "content": text,
-        "additional_kwargs": texts,
+        "additional_kwargs": additional_kwargs,
         "response_metadata": metadata,
     }
     if tool_calls:

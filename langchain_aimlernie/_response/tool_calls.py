@@ -1,4 +1,4 @@
-"""Decode the tool calls of a completion, whole or in the fragments of a stream."""
+"""Decode the tool calls of a completion, whole or in the deltas of a stream."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class _StreamedCall:
 
     `text` are the arguments, of which the first `emitted` characters have been emitted.
     `emitted_name` is the part of the name that has been emitted, `None` before the call is.
-    `reopened` is a fragment that repeated the name without arguments: those may follow and begin
-    another call. `is_resent` is true if each fragment has all arguments so far.
+    `reopened` is a delta that repeated the name without arguments: those may follow and begin
+    another call. `is_resent` is true if each delta has all arguments so far.
     """
 
     index: int
@@ -98,17 +98,17 @@ class _StreamedCall:
     reopened: ToolCallDelta | None = None
     is_resent: bool = False
 
-    def add(self, fragment: ToolCallDelta) -> None:
-        self.wire_id = self.wire_id or fragment.id
+    def add(self, delta: ToolCallDelta) -> None:
+        self.wire_id = self.wire_id or delta.id
         if self.wire_index is None:
-            self.wire_index = fragment.wire_index
-        if fragment.name and self.name and self.has_arguments():
-            self.reopened = fragment if _is_blank(fragment.arguments) else None
-        elif fragment.name.startswith(self.name):  # the name again, or more of it
-            self.name = fragment.name
+            self.wire_index = delta.wire_index
+        if delta.name and self.name and self.has_arguments():
+            self.reopened = delta if _is_blank(delta.arguments) else None
+        elif delta.name.startswith(self.name):  # the name again, or more of it
+            self.name = delta.name
         else:
-            self.name += fragment.name
-        arguments = fragment.arguments
+            self.name += delta.name
+        arguments = delta.arguments
         if self.has_placeholder() and _begins_object(arguments):
             self.text = ""
         elif self.is_repeated_by(arguments):
@@ -143,7 +143,7 @@ class _StreamedCall:
         return is_object and parse_arguments(arguments) == parse_arguments(self.text)
 
     def is_resent_by(self, arguments: str) -> bool:
-        """Whether a fragment has all arguments so far, and more, as some servers send each one."""
+        """Whether a delta has all arguments so far, and more, as some servers send each one."""
         if not (_begins_object(arguments) and self.has_arguments()):
             return False
         is_longer = arguments.startswith(self.text)
@@ -153,30 +153,30 @@ class _StreamedCall:
         """Whether the arguments so far are part of an object that this text cannot continue."""
         return _is_begun(self.text) and not _is_begun(self.text + arguments)
 
-    def is_followed_by(self, fragment: ToolCallDelta) -> bool:
-        """Whether a fragment starts a new call at the index where this one is.
+    def is_followed_by(self, delta: ToolCallDelta) -> bool:
+        """Whether a delta starts a new call at the index where this one is.
 
         It does if it has a name and this call is complete: its arguments are a JSON object, or it
         has none yet and the name differs. An id alone starts nothing, nor does a repeated name,
         unless arguments come with it or after it. Calls with different ids may be interleaved: the
         arguments of the second cannot continue those of the first.
         """
-        if not fragment.name:
+        if not delta.name:
             return False
-        is_other = self.name not in ("", fragment.name)
-        is_same_id = self.wire_id != "" and fragment.id == self.wire_id
+        is_other_name = self.name not in ("", delta.name)
+        is_same_id = self.wire_id != "" and self.wire_id == delta.id
+        is_other_id = "" not in (self.wire_id, delta.id) and not is_same_id
         if not self.has_arguments():
-            is_more = _is_blank(fragment.arguments) or fragment.name.startswith(self.name)
-            is_part_of_name = is_more and (is_same_id or (self.wire_id and not fragment.id))
-            return is_other and not is_part_of_name
-        if not _begins_object(fragment.arguments):
-            return is_other and self.is_complete()
-        if self.is_complete():
-            is_same = parse_arguments(fragment.arguments) == parse_arguments(self.text)
-            is_repeated = is_same and not is_other
-            return not (is_same_id and (is_repeated or self.has_placeholder()))
-        has_other_id = self.wire_id and fragment.id and not is_same_id
-        return bool(has_other_id) and self.cannot_continue_with(fragment.arguments)
+            is_more = _is_blank(delta.arguments) or delta.name.startswith(self.name)
+            return is_other_name and not (is_more and self.wire_id and not is_other_id)
+        if not _begins_object(delta.arguments):
+            return is_other_name and self.is_complete()
+        if not self.is_complete():
+            return is_other_id and self.cannot_continue_with(delta.arguments)
+        if not is_same_id:
+            return True
+        is_same = parse_arguments(delta.arguments) == parse_arguments(self.text)
+        return not (self.has_placeholder() or (is_same and not is_other_name))
 
     def ready(self) -> str:
         """Return the arguments to emit, but not what may be a placeholder or a string."""
@@ -213,11 +213,11 @@ def _parse_as_core(text: str) -> object:
 class ToolCallAssembler:
     """Assembles the deltas of a stream's tool calls into chunks that core can merge.
 
-    The published schema repeats id, type and name with every fragment; servers also send them once,
+    The published schema repeats id, type and name with every delta; servers also send them once,
     empty, null or late, change the id, leave out the index, give all calls the same index, or
     interleave calls. Each call has a unique index in its chunks, and its id and name once.
 
-    A fragment belongs to the call at its index, unless it starts another one there (see
+    A delta belongs to the call at its index, unless it starts another one there (see
     `_StreamedCall.is_followed_by`). A call is first emitted with arguments, when its name is known
     to be complete.
     """
@@ -226,13 +226,13 @@ class ToolCallAssembler:
         self._calls: list[_StreamedCall] = []
         self._ids: set[str] = set()
 
-    def feed(self, fragments: Iterable[ToolCallDelta]) -> list[ToolCallChunk]:
-        """Return the chunks for the fragments of one event, at most one for each call.
+    def feed(self, deltas: Iterable[ToolCallDelta]) -> list[ToolCallChunk]:
+        """Return the chunks for the deltas of one event, at most one for each call.
 
         Core merges chunks with the same index across messages, but not within one.
         """
-        for fragment in fragments:
-            self._take(fragment)
+        for delta in deltas:
+            self._take(delta)
         chunks = []
         for call in self._calls:
             arguments = call.ready()
@@ -283,34 +283,34 @@ class ToolCallAssembler:
             _, invalid = decode_tool_calls([whole], finish_reason)
             yield call, text, next(iter(invalid), None)
 
-    def _take(self, fragment: ToolCallDelta) -> None:
-        """Add a fragment to its call, or begin a call with it."""
-        call = self._find(fragment)
-        if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
-            if not fragment.name:
+    def _take(self, delta: ToolCallDelta) -> None:
+        """Add a delta to its call, or begin a call with it."""
+        call = self._find(delta)
+        if call is not None and call.reopened is not None and not _is_blank(delta.arguments):
+            if not delta.name:
                 _, call_id, name, _ = call.reopened
-                fragment = fragment._replace(name=name, id=fragment.id or call_id)
+                delta = delta._replace(name=name, id=delta.id or call_id)
             call.reopened = None
-        if call is None or call.is_followed_by(fragment):
-            call = _StreamedCall(len(self._calls), fragment.wire_index, fragment.id)
+        if call is None or call.is_followed_by(delta):
+            call = _StreamedCall(len(self._calls), delta.wire_index, delta.id)
             self._calls.append(call)
-        call.add(fragment)
+        call.add(delta)
 
-    def _find(self, fragment: ToolCallDelta) -> _StreamedCall | None:
-        """Return the call at the fragment's index: the one with its id, else the latest.
+    def _find(self, delta: ToolCallDelta) -> _StreamedCall | None:
+        """Return the call at the delta's index: the one with its id, else the latest.
 
-        With a new index but without id and name, a fragment continues an incomplete call.
+        With a new index but without id and name, a delta continues an incomplete call.
         """
-        calls, wire_index = self._calls, fragment.wire_index
+        calls, wire_index = self._calls, delta.wire_index
         here = [call for call in calls if call.wire_index == wire_index]
         if not here:
             here = calls if wire_index is None else [c for c in calls if c.wire_index is None]
-        known = [call for call in here or calls if fragment.id and call.wire_id == fragment.id]
+        known = [call for call in here or calls if delta.id and call.wire_id == delta.id]
         if here:
             return (known or here)[-1]
-        if calls and not (fragment.id or fragment.name or calls[-1].is_complete()):
+        if calls and not (delta.id or delta.name or calls[-1].is_complete()):
             return calls[-1]
-        continues = not _is_blank(fragment.arguments) and not _begins_object(fragment.arguments)
+        continues = not _is_blank(delta.arguments) and not _begins_object(delta.arguments)
         return known[-1] if known and continues else None
 
     def _id(self, call: _StreamedCall) -> str:

@@ -84,15 +84,10 @@ def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
             given = given[wrapper]
     kind = given.get("type")
     is_schema = kind != "function" and not given.keys().isdisjoint(_KEYWORDS)
-    inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
-    bodies = [] if "properties" in given else [inner[key] for key in _BODIES if key in inner]
-    is_bare = "name" in given and not is_schema and inner.keys() <= _OTHER_KEYS
-    if is_bare and not any(given.get(key) for key in _BODIES):
-        bodies = [{"type": "object", "properties": {}}]
-    if bodies:
-        body = bodies[0]
-        if isinstance(body.get("json"), Mapping):  # Bedrock's
-            body = body["json"]
+    body = _body(given)
+    if body is None and not is_schema and _has_no_parameters(given):
+        body = {"type": "object", "properties": {}}
+    if body is not None:
         name = given.get("name") or body.get("title")
         description = given.get("description", body.get("description"))
         parameters, strict = check_references(body), given.get("strict")
@@ -105,6 +100,20 @@ def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
     function = {"name": name, "description": description, "parameters": parameters}
     function["strict"] = strict
     return {key: value for key, value in function.items() if value is not None}
+
+
+def _body(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the JSON Schema in a function or a named schema; `None` if it has none."""
+    bodies = [] if "properties" in given else map(given.get, _BODIES)
+    body = next((body for body in bodies if isinstance(body, Mapping)), None)
+    within = body and body.get("json")  # Bedrock's
+    return within if isinstance(within, Mapping) else body
+
+
+def _has_no_parameters(given: Mapping[str, Any]) -> bool:
+    """Whether this is a function without parameters, not a dict of another format."""
+    objects = {key for key, value in given.items() if isinstance(value, Mapping)}
+    return "name" in given and objects <= _OTHER_KEYS and not any(map(given.get, _BODIES))
 
 
 def _arguments_schema(tool: BaseTool) -> Any:

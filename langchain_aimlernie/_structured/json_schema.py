@@ -151,7 +151,7 @@ def check_references(schema: Schema) -> dict[str, Any]:
     A `$ref` at the top, in which servers do not see an object, is replaced by its target.
     """
     try:
-        result = _copy(schema, schema, None)
+        result = _checked(schema, schema)
     except RecursionError:
         raise ValueError("The schema is nested too deeply.") from None
     return _with_target(result, resolve(result["$ref"], result)) if "$ref" in result else result
@@ -164,7 +164,7 @@ def dereference(schema: Schema) -> dict[str, Any]:
     contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top.
     """
     try:
-        result = _copy(schema, schema, ())
+        result = _inlined(schema, schema)
     except RecursionError:
         result = check_references(schema)
     return map_subschemas(result, _untitled)
@@ -175,36 +175,46 @@ def _untitled(schema: Schema) -> dict[str, Any]:
     return map_subschemas(untitled, _untitled)
 
 
-def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> dict[str, Any]:
-    """Return a copy that can be sent, without references unless `within` is `None`.
+def _checked(schema: Schema, root: Schema) -> dict[str, Any]:
+    """Return a copy that can be sent, with its references, each of which has a target."""
+    if "$ref" in schema:
+        resolve(schema["$ref"], root)
+    return map_subschemas(_sendable(schema), lambda part: _checked(part, root))
 
-    `within` are the references whose targets contain the schema. Left out are a default of infinity
-    or NaN, which pydantic writes but JSON does not have; OpenAPI's `discriminator.mapping`, which
-    refers to definitions that core's conversion of tools removes; and keywords that are `null`, as
-    some MCP servers write absent ones. Gemini writes types in capitals.
+
+def _inlined(schema: Schema, root: Schema, within: tuple[object, ...] = ()) -> dict[str, Any]:
+    """Return a copy that can be sent, with the targets of its references instead of them.
+
+    `within` are the references whose targets contain the schema. Raises a RecursionError if one of
+    the targets contains itself.
     """
     while "$ref" in schema:
         reference = schema["$ref"]
         target = resolve(reference, root)
-        if within is None:
-            break
         if reference in within:
             raise RecursionError
         within = (*within, reference)
         schema = _with_target(schema, target)
-    dropped = () if within is None else _DEFINITIONS
-    result = {
-        key: value
-        for key, value in schema.items()
-        if key not in dropped and (value is not None or key in _MAY_BE_NULL)
-    }
+    copy = {key: value for key, value in schema.items() if key not in _DEFINITIONS}
+    return map_subschemas(_sendable(copy), lambda part: _inlined(part, root, within))
+
+
+def _sendable(schema: Schema) -> dict[str, Any]:
+    """Return a copy without what cannot be sent; its subschemas stay as they are.
+
+    Left out are a default of infinity or NaN, which pydantic writes but JSON does not have;
+    OpenAPI's `discriminator.mapping`, which refers to definitions that core's conversion of tools
+    removes; and keywords that are `null`, as some MCP servers write absent ones. Gemini writes
+    types in capitals.
+    """
+    result = {k: value for k, value in schema.items() if value is not None or k in _MAY_BE_NULL}
     if isinstance(default := schema.get("default"), float) and not isfinite(default):
         del result["default"]
     if isinstance(kind := schema.get("type"), str):
         result["type"] = kind.lower()
     if isinstance(given := schema.get("discriminator"), Mapping):
         result["discriminator"] = {key: given[key] for key in given if key != "mapping"}
-    return map_subschemas(result, lambda part: _copy(part, root, within))
+    return result
 
 
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:

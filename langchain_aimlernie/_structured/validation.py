@@ -121,7 +121,8 @@ def _to_json(schema: Mapping[str, Any]) -> str:
 def _validator(text: str) -> Any:
     schema = json.loads(text)
     draft = _draft_of(schema)
-    rules = {**draft.VALIDATORS, "multipleOf": _multiple_of}
+    properties = partial(_properties, draft.VALIDATORS["properties"])
+    rules = {**draft.VALIDATORS, "multipleOf": _multiple_of, "properties": properties}
     adapted = {keyword: partial(_apply, rule) for keyword, rule in rules.items()}
     return validators.extend(draft, adapted)(schema, registry=Registry())
 
@@ -145,18 +146,28 @@ def _apply(
     value: object,
     schema: Mapping[str, Any],
 ) -> Iterator[Any]:
-    """Apply a rule of the draft, and mark errors of a `null` for a property not required."""
+    """Apply a rule, except to a `null` that is allowed, and unless its `pattern` is no Python's."""
     if value is None and schema.get("nullable") is True:
         return
     with suppress(re.error):
-        for error in rule(validator, limit, value, schema) or ():
-            if (
-                limit is schema.get("properties")
-                and error.instance is None
-                and len(error.path) == 1
-            ):
-                error.may_be_absent = error.path[0] not in schema.get("required", ())
-            yield error
+        yield from rule(validator, limit, value, schema) or ()
+
+
+def _properties(
+    rule: Callable[..., Iterator[Any]],
+    validator: Any,
+    properties: Any,
+    value: object,
+    schema: Mapping[str, Any],
+) -> Iterator[Any]:
+    """Apply the draft's rule, and mark errors of a `null` for a property that may be absent.
+
+    The error itself knows the schema of the property only, not what the object requires.
+    """
+    for error in rule(validator, properties, value, schema):
+        if error.instance is None and len(error.path) == 1:
+            error.may_be_absent = error.path[0] not in schema.get("required", ())
+        yield error
 
 
 _ABSENT = object()
