@@ -130,7 +130,7 @@ _EVENT = re.compile(r"\s*(?:(?:event|id|retry)?:.*\n)*data:(.*)")
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 _PERMANENT = (
     *("maintenance", "coupon", "needs a user message"),
-    r"sensitive[ _]words|new_sensitive",  # the filters of New API and MiniMax, with a 500
+    r"sensitive[ _]words[ _]detected|new_sensitive",  # filters of New API and MiniMax, with a 500
 )
 _WAIT = re.compile(
     patterns.TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",

@@ -37,7 +37,7 @@ OVERFLOWS = (
     r"(?:prompt|input)(?: tokens?| length)+ too long",  # Qianfan, Hunyuan, Moonshot
     r"max(?:imum)? input characters",  # Qianfan
     # SGLang, Gemini, OpenAI (Responses), GitHub Copilot, GLM, Databricks, TensorRT-LLM
-    rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT}{_NOT} exceed",
+    rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count)){{1,4}}(?: of)?{_COUNT}{_NOT} exceed",
     r"max_(?:seq|input|model)_len\b",  # SiliconFlow, TabbyAPI, TensorRT-LLM, FastDeploy, vLLM
     r"token count is \d+ but",  # Vertex
     # Zhipu, Bedrock
@@ -51,7 +51,7 @@ OVERFLOWS = (
     # Volcengine
     r"tokens in request more than max tokens allowed",
     r"tokens of image and text exceed max",
-    r"\d+ tokens?, but the configured context size is",  # DS4
+    r"\d tokens?, but the configured context size is",  # DS4
     # TGI
     r"tokens \+ `max_new_tokens` must be <=",
     r"`?inputs`? must have less than",
@@ -104,7 +104,7 @@ FREE_TIER = (
 
 EXHAUSTED_QUOTAS = (
     # Google, Qianfan's search, LiteLLM, ModelScope
-    r"quota(?:[ _]\w+){0,3}[ _](?:exceeded|exhausted|used up|reached)",
+    r"quota(?:[ _][^\W_]+){0,3}[ _](?:exceeded|exhausted|used up|reached)",
     r"exceed\w*(?: [\w']+){0,4} quota",
     # proxies of all kinds
     r"(?:daily|weekly|monthly|hour(?:ly)?) (?:\w+ )?(?:limit|quota)",
@@ -140,9 +140,9 @@ UNKNOWN_MODELS = (
     r"invalid_model\b|invalid model(?: name|:)",  # Qianfan's code, LiteLLM, Mistral
     r"\bunknown[ _]model(?:[:,]|$)",  # GitHub Models, also its code; z.ai
     r"\bno such model\b",  # Cloudflare
-    r"\bmodel(?: \S+)? not found\b",  # llama.cpp with more than one model, Open WebUI
+    r"\bmodel(?: (?![a-z]+ )\S+)? not found\b",  # llama.cpp with more than one model, Open WebUI
     r"there is no 'model_name' with this string",  # LiteLLM
-    r"^ModelError\b",  # OpenCode's type
+    r"^ModelError\b(?!:)",  # OpenCode's type
     r"\bmodel (?:does not|not) exist",  # SiliconFlow, DeepSeek
     r"model identifier is invalid",  # Bedrock
     r"no available channel for model|无可用渠道",  # New API and One API, without the code

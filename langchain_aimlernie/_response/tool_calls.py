@@ -116,9 +116,9 @@ class _StreamedCall:
         elif self.is_resent_by(arguments):
             self.is_resent = True
             arguments = arguments[len(self.text) :]
-        self.text += arguments
-        if not self.emitted:
-            self.text = _unquoted(self.text)
+        text, self.text = self.text, ""  # a local variable is extended in place, not copied
+        text += arguments
+        self.text = text if self.emitted else _unquoted(text)
 
     def has_begun(self) -> bool:
         return bool(self.wire_id or self.name) or self.has_arguments()
@@ -355,11 +355,13 @@ def _is_blank(arguments: str) -> bool:
 
 
 def _is_placeholder(arguments: str) -> bool:
-    return arguments.strip() in ("null", "{}")
+    return arguments.strip() in ("null", "{}", '""')
 
 
 def _begins_object(arguments: str) -> bool:
-    return arguments.lstrip().startswith(("{", '"{', '"\\"{'))
+    """Whether this may be the beginning of an object, or is an empty one encoded as `""`."""
+    text = arguments.strip()
+    return text.startswith(("{", '"{', '"\\"{')) or text == '""'
 
 
 _LAST_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{0,4})+$")

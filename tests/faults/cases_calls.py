@@ -220,6 +220,12 @@ def same_index(kind, index):
         ),
         *(row(f"{x} before the arguments", (x, W, "a"), (FIRST,), (SECOND,)) for x in ("{}", "null", " {} ")),
         row("{} before the arguments, with id and name", ("{}", W, "a"), (FIRST, W, "a"), (SECOND, W, "a")),
+        row('"" again after the whole call', ('""', "now", "a"), ('""', "", ""), calls=[now]),
+        row(
+            '"" before the arguments of two calls',
+            *[('""', W, "a"), (PARIS_TEXT,), ('""', W, "b"), (ROME_TEXT,)],
+            calls=both,
+        ),
         row("{} alone", ("{}", "now", "a"), calls=[now]),
         row("{} twice", ("{}", "now", "a"), ("{}", "now", "b"), calls=[now, now]),
         row("{} and then no JSON", ("{}", "now", "a"), ("oops",), calls=(), invalid=["{}oops}"]),

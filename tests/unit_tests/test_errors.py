@@ -61,7 +61,7 @@ def test_what_servers_send_is_understood(sample):
         assert type(error) is not InsufficientCreditsError
     else:
         assert type(error).__name__ == sample.error
-        assert not error.is_retryable
+        assert error.is_retryable is sample.retryable
 
 
 @pytest.mark.parametrize(
