@@ -455,7 +455,15 @@ class SpendTracker(BaseCallbackHandler):
 
     def _reserve_for(self, call: Call) -> bool:
         """Reserve the expected cost of `call`; return whether it is known."""
-        cost = self._cost_of(call)
+        while problem := self._excess(cost := self._cost_of(call)):
+            if not self._end_lost_calls():
+                raise BudgetExceededError(problem)
+        call.reserved = cost or ZERO
+        self._reserved += call.reserved
+        return cost is not None
+
+    def _excess(self, cost: Decimal | None) -> str | None:
+        """Return why the budget does not allow a call at this cost; `None` if it does."""
         total = self._totals.total
         for name, limit, spent, unit in (
             ("limit_usd", self._limit_usd, total.usd, 1),
@@ -463,13 +471,21 @@ class SpendTracker(BaseCallbackHandler):
         ):
             reserved, expected = self._reserved * unit, (cost or ZERO) * unit
             used = spent + reserved
-            if limit is not None and (used >= limit or (used and used + expected > limit)):
-                if self._end_lost_calls():
-                    return self._reserve_for(call)
-                raise BudgetExceededError(_excess(name, limit, spent, reserved, expected))
-        call.reserved = cost or ZERO
-        self._reserved += call.reserved
-        return cost is not None
+            if limit is None or (used < limit and (not used or used + expected <= limit)):
+                continue
+            if spent >= limit:
+                problem = f"The budget is spent: {spent.normalize():f} of {name}={limit:f}"
+            else:
+                problem = (
+                    f"The call could exceed {name}={limit:f}: {spent.normalize():f} is spent, "
+                    f"{reserved.normalize():f} is reserved by calls under way, and it is expected "
+                    f"to cost {expected.normalize():f}"
+                )
+            return (
+                f"{problem}. This call was not sent. Raise the limit, or start with a new "
+                "SpendTracker."
+            )
+        return None
 
     def _end_lost_calls(self) -> bool:
         """Count the calls whose event loop was closed; return whether there were any."""
@@ -547,18 +563,6 @@ def _reset_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_after_fork)
-
-
-def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, expected: Decimal) -> str:
-    if spent >= limit:
-        problem = f"The budget is spent: {spent.normalize():f} of {name}={limit:f}"
-    else:
-        problem = (
-            f"The call could exceed {name}={limit:f}: {spent.normalize():f} is spent, "
-            f"{reserved.normalize():f} is reserved by calls under way, and it is expected to cost "
-            f"{expected.normalize():f}"
-        )
-    return f"{problem}. This call was not sent. Raise the limit, or start with a new SpendTracker."
 
 
 def _model_of(message: AIMessage) -> str:
