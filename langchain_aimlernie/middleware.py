@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import wraps
+from functools import partial, wraps
 from typing import Annotated, Any, Literal, NotRequired, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -378,14 +378,11 @@ class _Counter(SpendTracker):
             graph.is_graph = True
 
     def _on_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        self._report_end(run_id, None, None)
+        self._apply(partial(self._end_run, run_id))  # after calls that have just ended in it
 
-    @override
-    def _end(self, run_id: UUID, *call_end: Any) -> None:
+    def _end_run(self, run_id: UUID) -> None:
         run = self._runs.pop(run_id, None)
-        if run is None:
-            super()._end(run_id, *call_end)
-        elif run.on_end and (rest := self.take(run)):
+        if run and run.on_end and (rest := self.take(run)):
             run.on_end(rest)
 
     @override

@@ -75,12 +75,12 @@ class RunLoop:
         self._run_id = f"{self.journal.digest}{start:08x}{uuid4().hex[:6]}"
         self._loop = asyncio.get_running_loop()
         self._count = 0  # rows that were read
-        self._rows: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(self.pace.max_in_flight + _MAX_WAITING)
-        self._idle: set[asyncio.Task[Any]] = set()  # tasks without a call in flight
+        self._rows: set[asyncio.Task[None]] = set()  # of the rows that have started
+        self._slots = asyncio.Semaphore(self.pace.max_in_flight + _MAX_WAITING)  # for `_rows`
+        self._idle: set[asyncio.Task[Any]] = set()  # the reader, and rows without a call
         self._in_flight = 0
         self._gate = asyncio.Lock()  # its holder is the next to send
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Event()  # a call has ended: `_delay` may have changed
         # The budget did not allow the last call that ended: the next one waits until another ends,
         # which may have reserved more than it cost.
         self._is_over_budget = False
@@ -201,6 +201,8 @@ class RunLoop:
         """Wait until the row may be sent, and count it as in flight."""
         async with self._gate:
             while delay := self._delay():
+                if self._is_over_budget and not self._in_flight:
+                    self._stop("budget")
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay if delay < _FOREVER else None):
@@ -210,8 +212,6 @@ class RunLoop:
 
     def _delay(self) -> float:
         """Return the seconds until a call may be sent; infinite while it must wait for another."""
-        if self._is_over_budget and not self._in_flight:
-            self._stop("budget")
         return _FOREVER if self._is_over_budget else self.pace.wait(self._in_flight)
 
     async def _run_row(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal, Self
 from uuid import UUID
 
@@ -120,15 +121,15 @@ class SpendTracker(BaseCallbackHandler):
         self._is_busy = False
         self._calls: dict[UUID, Call] = {}
         self._next_end: Future[None] | None = None  # what calls wait for
-        self._ended: deque[tuple[UUID, AIMessage, Spend, BaseException | None]] = deque()
+        self._changes: deque[Callable[[], None]] = deque()  # to make at the end of the block
         self._reserved = ZERO
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Hold the lock; then count the calls that ended meanwhile.
+        """Hold the lock; at the end of the outermost block, make the changes that came up in it.
 
-        The garbage collector may close an abandoned stream at any point, even in this thread while
-        it holds the lock.
+        The garbage collector may close an abandoned stream at any point, even in a block; the end
+        of that call must not change the sums in the middle of it.
         """
         with self._lock:
             if self._is_busy:
@@ -139,10 +140,15 @@ class SpendTracker(BaseCallbackHandler):
                 yield
             finally:
                 try:
-                    while self._ended:
-                        self._end(*self._ended.popleft())
+                    while self._changes:
+                        self._changes.popleft()()
                 finally:
                     self._is_busy = False
+
+    def _apply(self, change: Callable[[], None]) -> None:
+        """Make a change now; inside an exclusive block, at its end."""
+        with self._exclusive():
+            self._changes.append(change)
 
     @property
     def limit_usd(self) -> Decimal | None:
@@ -398,9 +404,7 @@ class SpendTracker(BaseCallbackHandler):
                 usd = self._price_of(call, message.usage_metadata)
                 spend = spend if usd is None else priced(spend, check_amount(usd, "price"))
         finally:
-            self._ended.append((run_id, message, spend, error))
-            with self._exclusive():
-                pass  # counts it at the end of the block
+            self._apply(partial(self._end, run_id, message, spend, error))
 
     @override
     def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
@@ -451,7 +455,15 @@ class SpendTracker(BaseCallbackHandler):
 
     def _reserve_for(self, call: Call) -> bool:
         """Reserve the expected cost of `call`; return whether it is known."""
-        cost = self._cost_of(call)
+        while problem := self._excess(cost := self._cost_of(call)):
+            if not self._end_lost_calls():
+                raise BudgetExceededError(problem)
+        call.reserved = cost or ZERO
+        self._reserved += call.reserved
+        return cost is not None
+
+    def _excess(self, cost: Decimal | None) -> str | None:
+        """Return why the budget does not allow a call at this cost; `None` if it does."""
         total = self._totals.total
         for name, limit, spent, unit in (
             ("limit_usd", self._limit_usd, total.usd, 1),
@@ -459,13 +471,21 @@ class SpendTracker(BaseCallbackHandler):
         ):
             reserved, expected = self._reserved * unit, (cost or ZERO) * unit
             used = spent + reserved
-            if limit is not None and (used >= limit or (used and used + expected > limit)):
-                if self._end_lost_calls():
-                    return self._reserve_for(call)
-                raise BudgetExceededError(_excess(name, limit, spent, reserved, expected))
-        call.reserved = cost or ZERO
-        self._reserved += call.reserved
-        return cost is not None
+            if limit is None or (used < limit and (not used or used + expected <= limit)):
+                continue
+            if spent >= limit:
+                problem = f"The budget is spent: {spent.normalize():f} of {name}={limit:f}"
+            else:
+                problem = (
+                    f"The call could exceed {name}={limit:f}: {spent.normalize():f} is spent, "
+                    f"{reserved.normalize():f} is reserved by calls under way, and it is expected "
+                    f"to cost {expected.normalize():f}"
+                )
+            return (
+                f"{problem}. This call was not sent. Raise the limit, or start with a new "
+                "SpendTracker."
+            )
+        return None
 
     def _end_lost_calls(self) -> bool:
         """Count the calls whose event loop was closed; return whether there were any."""
@@ -493,7 +513,7 @@ class SpendTracker(BaseCallbackHandler):
         """Count a call that has ended, and release its reservation."""
         call = self._calls.pop(run_id, None)
         if call is None:
-            return  # not a call of a chat model, or it has ended before
+            return  # it has ended before
         self._reserved -= call.reserved
         if self._next_end is not None:
             self._next_end.set_result(None)
@@ -543,18 +563,6 @@ def _reset_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_after_fork)
-
-
-def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, expected: Decimal) -> str:
-    if spent >= limit:
-        problem = f"The budget is spent: {spent.normalize():f} of {name}={limit:f}"
-    else:
-        problem = (
-            f"The call could exceed {name}={limit:f}: {spent.normalize():f} is spent, "
-            f"{reserved.normalize():f} is reserved by calls under way, and it is expected to cost "
-            f"{expected.normalize():f}"
-        )
-    return f"{problem}. This call was not sent. Raise the limit, or start with a new SpendTracker."
 
 
 def _model_of(message: AIMessage) -> str:
