@@ -56,6 +56,7 @@ _REQUEST_ID_HEADERS = (
     *("x-litellm-call-id", "x-oneapi-request-id", "x-bce-request-id"),  # LiteLLM, One API, Qianfan
 )
 _TEXT_TYPES = ("text", "output_text", "refusal")
+_REASONING_TYPES = ("thinking", "reasoning", "reasoning_content")
 _ARGUMENTS = ("arguments", "parameters", "input")
 """OpenAI's key, Llama's, and Anthropic's, which gateways pass on."""
 
@@ -299,7 +300,7 @@ def is_shallow(value: object, levels: int) -> bool:
 
 
 def _is_reasoning(part: object) -> bool:
-    return is_object(part) and part.get("type") in ("thinking", "reasoning", "reasoning_content")
+    return is_object(part) and part.get("type") in _REASONING_TYPES
 
 
 def parse_text(value: object, depth: int = 0) -> str:
@@ -318,7 +319,9 @@ def parse_text(value: object, depth: int = 0) -> str:
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
         # Databricks has a summary, ChatMock content
-        keys = ("text", str(value.get("type")), "value", "summary", "content")
+        keys = ["text", str(value.get("type")), "value", "summary"]
+        if value.get("type") in (None, *_TEXT_TYPES, *_REASONING_TYPES):  # not a tool's result
+            keys.append("content")
         text = next((value[key] for key in keys if value.get(key)), None)
         if depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}:
             return parse_text(text, depth + 1)

@@ -239,6 +239,10 @@ SHAPES = (
     gives("content as parts beside an empty one", completion("", message__multimodal_content=PARTS)),
     gives("content as parts of other kinds", completion([PARTS[0], "lo", None])),
     gives("content as parts with content", completion([{"type": "text", "content": TEXT}])),
+    gives(
+        "the content of a tool's result beside text",
+        completion([{"type": "mcp_tool_result", "content": [{"type": "text", "text": "72"}]}, {"type": "text", "text": TEXT}]),
+    ),
     gives("content a part", completion({"type": "refusal", "refusal": "no"}), text="no"),
     gives("content an empty object", completion({}), text=""),
     gives("content in lists", completion([[[["deep"]]]]), text="deep"),
