@@ -31,7 +31,7 @@ from langchain_aimlernie._client import (
 )
 from langchain_aimlernie._coroutines import awaited, iterate, run
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._request.messages import repair_message, wrap_incomplete
+from langchain_aimlernie._request.core_input import repair_message, wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,

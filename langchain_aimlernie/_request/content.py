@@ -118,6 +118,9 @@ _TYPES: Mapping[str, Sequence[str]] = {
 """The block types of all providers, by group."""
 
 _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
+INVALID_ARGUMENTS = "invalid_arguments"
+"""The key of a call's arguments that are not a JSON object."""
+
 _ARGUMENT_KEYS = ("args", "arguments", "input", "partial_json")
 _RESULT_KEYS = ("content", "output", "response")
 

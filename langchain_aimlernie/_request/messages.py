@@ -8,11 +8,9 @@ its call, and defers media in results to a user message after all results of the
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core.messages import (
     AIMessage,
@@ -22,13 +20,12 @@ from langchain_core.messages import (
     HumanMessage,
     SystemMessage,
     ToolMessage,
-    convert_to_openai_image_block,
-    is_data_content_block,
     merge_content,
 )
 from pydantic_core import from_json
 
 from langchain_aimlernie._request.content import (
+    INVALID_ARGUMENTS,
     ContentPart,
     Reasoning,
     Refusal,
@@ -47,7 +44,7 @@ from langchain_aimlernie._request.content import (
     user_content,
 )
 from langchain_aimlernie._request.media import JsonObject, Media, first_string
-from langchain_aimlernie._text import clean_text, json_text
+from langchain_aimlernie._text import clean_text
 from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -55,8 +52,6 @@ if TYPE_CHECKING:
 
 _OWN_PROVIDERS = (None, "aimlernie")
 _NO_NAME = "unknown"
-_INVALID_ARGUMENTS = "invalid_arguments"
-_CHUNK = "MessageChunk"
 _MEDIA_FOLLOW = "[What this result shows follows in a user message.]"
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),
@@ -66,7 +61,6 @@ _ROLES = {
     **dict.fromkeys(("tool", "function"), "tool"),
 }
 """The API's role by that of a `ChatMessage`."""
-_NOT_PDF = re.compile(r"data:(?!application/pdf\b)")
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -329,13 +323,13 @@ def _encode_arguments(call: ToolCallPart) -> str:
         if _is_json_object(args):
             return args
     if args and not isinstance(args, Mapping):
-        args = {_INVALID_ARGUMENTS: args}
+        args = {INVALID_ARGUMENTS: args}
     try:
         try:
             text = _to_json(args or {})
         except ValueError:
             # NaN and infinity occur in threads of other packages, which must stay usable.
-            text = _to_json({_INVALID_ARGUMENTS: json.dumps(args, ensure_ascii=False)})
+            text = _to_json({INVALID_ARGUMENTS: json.dumps(args, ensure_ascii=False)})
     except (TypeError, ValueError) as error:
         raise UnsupportedContentError(
             f"the arguments of its call of {call.name or _NO_NAME!r} are not JSON ({error}). "
@@ -353,58 +347,6 @@ def _is_json_object(text: str) -> bool:
     return isinstance(value, dict)
 
 
-def repair_message(message: Any) -> Any:
-    """Return the message; a pair or dict, in any provider's format, such that core can convert it.
-
-    Core fails on arguments that are not a JSON object (they are wrapped in one), on an assistant
-    message without content and on a tool result without an id; it writes an object in a tool result
-    as its repr. It loses `invalid_tool_calls`, and calls that are blocks of the content.
-    """
-    match message:
-        case [role, content]:
-            return _repair_dict({"role": role, "content": content})
-        case dict():
-            return _repair_dict(message)
-    if type(message) is BaseMessage:  # what pydantic makes of JSON for a `list[BaseMessage]`
-        return _repair_dict(message.model_dump())
-    return message
-
-
-def _repair_dict(message: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
-        return {**message, "kwargs": _repair_dict(kwargs)}
-    kind = message.get("type")
-    if isinstance(kind, str) and kind.endswith(_CHUNK):  # of merged chunks
-        message = {**message, "type": kind.removesuffix(_CHUNK).lower()}
-    role = message.get("role") or message.get("type")
-    if role == "tool":
-        result = message.get("content")
-        content = result if isinstance(result, str | list | None) else json_text(result)
-        return {**message, "content": content, "tool_call_id": message.get("tool_call_id") or ""}
-    is_assistant = role in ("assistant", "ai")
-    if is_assistant:
-        message = {"content": "", **message}
-    calls, invalid = message.get("tool_calls"), message.get("invalid_tool_calls") or []
-    if calls is None and is_assistant:
-        parts = parse_content(message.get("content"))
-        calls = [part for part in parts if isinstance(part, ToolCallPart)]
-    if not (isinstance(calls, list) and isinstance(invalid, list) and (calls or invalid)):
-        return message
-    return {"content": "", **message, "tool_calls": [_repair_call(c) for c in (*calls, *invalid)]}
-
-
-def _repair_call(call: Any) -> object:
-    part = parse_tool_call(call) if isinstance(call, Mapping) else call
-    given = part.args.strip() if isinstance(part.args, str) else part.args
-    args = given or {}
-    if isinstance(args, str):
-        with suppress(ValueError):
-            args = json.loads(args, strict=False)
-    if not isinstance(args, Mapping):
-        args = {_INVALID_ARGUMENTS: given}
-    return {"type": "tool_call", "name": part.name, "args": args, "id": part.id}
-
-
 def add_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
     """Return the messages with `instruction` at the end of the system message, or as a new one."""
     for index, message in enumerate(messages):
@@ -413,55 +355,3 @@ def add_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[B
             changed = message.model_copy(update={"content": content})
             return [*messages[:index], changed, *messages[index + 1 :]]
     return [SystemMessage(instruction), *messages]
-
-
-def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
-    """Return the messages, with each media block wrapped that core fails on or misreads.
-
-    Core converts the blocks of each message before it calls a model. It raises `KeyError` or
-    `ValueError` for a block without a required key, such as a v0 file with a `text`, and takes each
-    OpenAI file for a PDF. Wrapped as `non_standard`, such a block reaches this package's parser.
-    """
-    return [_wrap(message) if type(message.content) is list else message for message in messages]
-
-
-def _wrap(message: BaseMessage) -> BaseMessage:
-    content = [_wrap_block(block) for block in message.content]
-    is_same = content == message.content
-    return message if is_same else message.model_copy(update={"content": content})
-
-
-def _wrap_block(block: str | dict[Any, Any]) -> str | dict[Any, Any]:
-    if not isinstance(block, dict):
-        return block
-    if _fails_in_core(block):
-        return {"type": "non_standard", "value": block}
-    if block.get("type") == "file" and "file" in block:
-        # Core gives an OpenAI file a new id in each call, so a cache would never match.
-        (converted,) = HumanMessage([block]).content_blocks
-        return {key: value for key, value in converted.items() if key != "id"}
-    return block
-
-
-def _fails_in_core(block: dict[Any, Any]) -> bool:
-    """Whether core cannot convert a block to its v1 form, or an image for a trace."""
-    kind, source = block.get("type"), block.get("source_type")
-    if not (isinstance(kind, str | None) and isinstance(source, str | None)):
-        return True  # core looks both up in sets, which fails for a list
-    if kind not in ("image", "audio", "file"):
-        return False
-    # Core reads an OpenAI file with a `source_type` as a v0 block; of any other, it reads the id
-    # without the data, or takes the data for a PDF.
-    file = file if isinstance(file := block.get("file"), dict) else {}
-    url = file.get("file_data")
-    is_misread = isinstance(url, str) and ("file_id" in file or _NOT_PDF.match(url))
-    if is_misread or (source and "file" in block):
-        return True
-    try:
-        _ = HumanMessage([block]).content_blocks
-        if kind == "image" and is_data_content_block(block):
-            has_id = "file_id" in block or source == "id"
-            _ = has_id or convert_to_openai_image_block(block)
-    except (KeyError, TypeError, ValueError):
-        return True
-    return False

@@ -18,7 +18,8 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_jsonable_python
 
-from langchain_aimlernie._request.messages import encode_messages, repair_message, wrap_incomplete
+from langchain_aimlernie._request.core_input import repair_message, wrap_incomplete
+from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._request.tools import encode_tools
 from langchain_aimlernie._settings.arguments import OPTIONS
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS, SHOWN, Settings

@@ -18,7 +18,8 @@ from langchain_core.messages import (
 )
 
 from langchain_aimlernie._request.content import _GROUPS
-from langchain_aimlernie._request.messages import encode_messages, wrap_incomplete
+from langchain_aimlernie._request.core_input import wrap_incomplete
+from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.testing.contract import ignored_fields, validate_request
