@@ -96,19 +96,27 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         if not values and (self.by_call or any(map(self.target.is_name, called))):
             arguments = self._arguments(message)
             values = [*chain.from_iterable(map(extract_json, arguments))]
-        misfits = []
+        if values:
+            try:
+                return self._first_valid(values)
+            except ValueError as error:
+                problem = f"The answer does not fit {self.target.name}: {_violations(error)}."
+                given = next(iter(arguments), None)
+                raise _error(message, problem, _TRY_AGAIN, given) from error
+        if not called and (values := extract_json(text if text.strip() else _reasoning(message))):
+            with suppress(ValueError):
+                return self._first_valid(values)
+        raise self._no_json(message, called, arguments)
+
+    def _first_valid(self, values: list[object]) -> object:
+        """Return the object of the first value that fits the schema, or raise the first error."""
+        errors = []
         for value in values:
             try:
                 return self.target.validate(value)
             except ValueError as error:
-                misfits.append(error)
-        if misfits:
-            problem = f"The answer does not fit {self.target.name}: {_violations(misfits[0])}."
-            raise _error(message, problem, _TRY_AGAIN, next(iter(arguments), None)) from misfits[0]
-        for value in [] if called else extract_json(text if text.strip() else _reasoning(message)):
-            with suppress(ValueError):
-                return self.target.validate(value)
-        raise self._no_json(message, called, arguments)
+                errors.append(error)
+        raise errors[0]
 
     def _arguments(self, message: AIMessage) -> list[str]:
         """Return the arguments of the schema's calls, whose name some servers lose."""
