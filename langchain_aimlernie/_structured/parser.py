@@ -249,7 +249,7 @@ class _StreamDecoder:
         self._messages.append(message)
         if self._parser.include_raw:
             return [AddableDict(raw=message)]
-        text = self._fragments(message) if self._parser.by_call else str(message.text)
+        text = self._new_arguments(message) if self._parser.by_call else str(message.text)
         self._length += len(text)
         value = self._json.feed(text) if text else None
         output = None if value is None else self._partial(value)
@@ -290,12 +290,12 @@ class _StreamDecoder:
         except ValueError:
             return None
 
-    def _fragments(self, message: AIMessage) -> str:
+    def _new_arguments(self, message: AIMessage) -> str:
         """Return what a message adds to the arguments of the first call of the schema's tool."""
         arguments = ""
-        for fragment in getattr(message, "tool_call_chunks", ()):
-            if self._call_index is None and self._parser.target.is_name(fragment["name"]):
-                self._call_index = fragment["index"]
-            if fragment["index"] == self._call_index:
-                arguments += fragment["args"] or ""
+        for chunk in getattr(message, "tool_call_chunks", ()):
+            if self._call_index is None and self._parser.target.is_name(chunk["name"]):
+                self._call_index = chunk["index"]
+            if chunk["index"] == self._call_index:
+                arguments += chunk["args"] or ""
         return arguments
