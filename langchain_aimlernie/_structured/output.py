@@ -251,22 +251,30 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
     def _invoke(
         self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        loop, output = _RepairLoop(self, model_input, kwargs), None
-        while loop.is_open:
-            with loop:
+        loop = _RepairLoop(self, model_input, kwargs)
+        while True:
+            try:
                 output = self.chains[loop.method].invoke(loop.messages, config, **kwargs)
-                loop.accept(output)
-        return output
+            except _REPAIRABLE as error:
+                if not loop.prepare_retry(error):
+                    raise
+            else:
+                if not loop.prepare_retry(output["parsing_error"] if self.include_raw else None):
+                    return output
 
     async def _ainvoke(
         self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        loop, output = _RepairLoop(self, model_input, kwargs), None
-        while loop.is_open:
-            with loop:
+        loop = _RepairLoop(self, model_input, kwargs)
+        while True:
+            try:
                 output = await self.chains[loop.method].ainvoke(loop.messages, config, **kwargs)
-                loop.accept(output)
-        return output
+            except _REPAIRABLE as error:
+                if not loop.prepare_retry(error):
+                    raise
+            else:
+                if not loop.prepare_retry(output["parsing_error"] if self.include_raw else None):
+                    return output
 
     def _stream(
         self,
@@ -275,11 +283,16 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
         **kwargs: Any,
     ) -> Iterator[Any]:
         loop = _RepairLoop(self, next(model_input), kwargs)
-        while loop.is_open:
-            with loop:
+        while True:
+            try:
                 for part in self.chains[loop.method].stream(loop.messages, config, **kwargs):
                     loop.accept_part()
                     yield part
+            except _REPAIRABLE as error:
+                if not loop.prepare_retry(error):
+                    raise
+            else:
+                return
 
     async def _astream(
         self,
@@ -288,18 +301,27 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         loop = _RepairLoop(self, await anext(model_input), kwargs)
-        while loop.is_open:
-            with loop:
+        while True:
+            try:
                 async for part in self.chains[loop.method].astream(loop.messages, config, **kwargs):
                     loop.accept_part()
                     yield part
+            except _REPAIRABLE as error:
+                if not loop.prepare_retry(error):
+                    raise
+            else:
+                return
+
+
+_REPAIRABLE = (BadRequestError, StructuredOutputError)
+"""Errors after which an attempt may be repeated."""
 
 
 class _RepairLoop:
-    """The attempts of one structured call, each in a `with loop:`, repeated while `is_open`.
+    """The `method` and the `messages` of the next attempt of one structured call.
 
     A failed attempt is repeated with the next method if the server rejected its method, or with the
-    error as feedback in the `messages`; else the error is raised.
+    error as feedback in the messages.
     """
 
     def __init__(
@@ -309,47 +331,43 @@ class _RepairLoop:
         options: Mapping[str, Any],
     ) -> None:
         self.messages = model_input
-        self.is_open = True
         self._known = _rejected_methods(*_server_of(options, runnable.server))
         self._rejected: list[str] = []
         methods = [*runnable.chains]
         self.method, *self._methods = [m for m in methods if m not in self._known] or methods[-1:]
         self._left = runnable.retries
-        self._include_raw = runnable.include_raw
 
-    def __enter__(self) -> None:
-        self.is_open = False
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
-        if isinstance(error, StructuredOutputError):
-            self._add_feedback(error)
-        elif isinstance(error, BadRequestError) and self._methods and _is_method_error(error):
-            self._rejected.append(self.method)
-            self.method = self._methods.pop(0)
-            self.is_open = True
-        return self.is_open
-
-    def accept(self, output: Any) -> None:
-        """Accept the output of an attempt, unless it contains an error that may be repaired."""
-        self._add_feedback(output["parsing_error"] if self._include_raw else None)
+    def prepare_retry(self, error: BadRequestError | StructuredOutputError | None) -> bool:
+        """Prepare the attempt that follows one with this error; return whether there is one."""
+        if isinstance(error, BadRequestError):
+            return self._change_method(error)
+        # A completion shows that the method works: those rejected before it are not tried again.
+        self._known.update(self._rejected)
+        return error is not None and self._add_feedback(error)
 
     def accept_part(self) -> None:
         """Accept the method at the first item of a stream, after which nothing is repeated."""
         self._known.update(self._rejected)
         self._methods, self._left = [], 0
 
-    def _add_feedback(self, error: StructuredOutputError | None) -> None:
-        # A completion shows that the method works: those rejected before it are not tried again.
-        self._known.update(self._rejected)
-        output = error.ai_message if error else None
-        if error and output and self._left and not is_refusal(output):
-            self._left -= 1
-            given = self.messages
-            if isinstance(given, PromptValue):
-                given = given.to_messages()
-            messages = [given] if isinstance(given, str) else given
-            self.messages = [*messages, *_feedback(output, str(error.observation))]
-            self.is_open = True
+    def _change_method(self, error: BadRequestError) -> bool:
+        if not (self._methods and _is_method_error(error)):
+            return False
+        self._rejected.append(self.method)
+        self.method = self._methods.pop(0)
+        return True
+
+    def _add_feedback(self, error: StructuredOutputError) -> bool:
+        output = error.ai_message
+        if not (output and self._left) or is_refusal(output):
+            return False
+        self._left -= 1
+        given = self.messages
+        if isinstance(given, PromptValue):
+            given = given.to_messages()
+        messages = [given] if isinstance(given, str) else given
+        self.messages = [*messages, *_feedback(output, str(error.observation))]
+        return True
 
 
 @lru_cache(maxsize=256)

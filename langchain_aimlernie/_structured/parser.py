@@ -96,19 +96,27 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         if not values and (self.by_call or any(map(self.target.is_name, called))):
             arguments = self._arguments(message)
             values = [*chain.from_iterable(map(extract_json, arguments))]
-        misfits = []
+        if values:
+            try:
+                return self._first_valid(values)
+            except ValueError as error:
+                problem = f"The answer does not fit {self.target.name}: {_violations(error)}."
+                given = next(iter(arguments), None)
+                raise _error(message, problem, _TRY_AGAIN, given) from error
+        if not called and (values := extract_json(text if text.strip() else _reasoning(message))):
+            with suppress(ValueError):
+                return self._first_valid(values)
+        raise self._no_json(message, called, arguments)
+
+    def _first_valid(self, values: list[object]) -> object:
+        """Return the object of the first value that fits the schema, or raise the first error."""
+        errors = []
         for value in values:
             try:
                 return self.target.validate(value)
             except ValueError as error:
-                misfits.append(error)
-        if misfits:
-            problem = f"The answer does not fit {self.target.name}: {_violations(misfits[0])}."
-            raise _error(message, problem, _TRY_AGAIN, next(iter(arguments), None)) from misfits[0]
-        for value in [] if called else extract_json(text if text.strip() else _reasoning(message)):
-            with suppress(ValueError):
-                return self.target.validate(value)
-        raise self._no_json(message, called, arguments)
+                errors.append(error)
+        raise errors[0]
 
     def _arguments(self, message: AIMessage) -> list[str]:
         """Return the arguments of the schema's calls, whose name some servers lose."""
@@ -241,7 +249,7 @@ class _StreamDecoder:
         self._messages.append(message)
         if self._parser.include_raw:
             return [AddableDict(raw=message)]
-        text = self._fragments(message) if self._parser.by_call else str(message.text)
+        text = self._new_arguments(message) if self._parser.by_call else str(message.text)
         self._length += len(text)
         value = self._json.feed(text) if text else None
         output = None if value is None else self._partial(value)
@@ -282,12 +290,12 @@ class _StreamDecoder:
         except ValueError:
             return None
 
-    def _fragments(self, message: AIMessage) -> str:
+    def _new_arguments(self, message: AIMessage) -> str:
         """Return what a message adds to the arguments of the first call of the schema's tool."""
         arguments = ""
-        for fragment in getattr(message, "tool_call_chunks", ()):
-            if self._call_index is None and self._parser.target.is_name(fragment["name"]):
-                self._call_index = fragment["index"]
-            if fragment["index"] == self._call_index:
-                arguments += fragment["args"] or ""
+        for chunk in getattr(message, "tool_call_chunks", ()):
+            if self._call_index is None and self._parser.target.is_name(chunk["name"]):
+                self._call_index = chunk["index"]
+            if chunk["index"] == self._call_index:
+                arguments += chunk["args"] or ""
         return arguments
