@@ -94,27 +94,27 @@ def _is_of_library(kind: type) -> bool:
 
 
 def _timeout(kind: str, _: Exception, attempt: Attempt) -> AimlErnieError:
-    """Return the error for a timeout in the phase `kind`; if empty, for an expired deadline."""
+    """Return the error for a timeout of httpx's `kind`; if empty, for an expired deadline."""
     timeouts, deadline = attempt.request.timeouts, attempt.deadline
     if kind == "request" and deadline.left <= 0:  # less than the write timeout was left
         kind = ""
     passed = float(f"{attempt.seconds:.2g}")  # 0 if the client reported no start of the sending
-    seconds = deadline.limit
-    if kind == "connect":
-        seconds = passed or timeouts.connect
-    elif kind == "request":
-        seconds = min(timeouts.write, passed)
-    elif kind == "pool":
-        seconds = passed
-    elif deadline.left > 0:  # it was a user-supplied client's own timeout
-        seconds = min(seconds, passed or seconds)
-    phase = kind or attempt.phase
-    template = _TIMEOUT_MESSAGES[phase if phase in _TIMEOUT_MESSAGES else deadline.waiting_for]
+    match kind:
+        case "connect":
+            seconds = passed or timeouts.connect
+        case "request":
+            seconds = min(timeouts.write, passed)
+        case "pool":
+            seconds = passed
+        case _ if deadline.left > 0:  # it was a user-supplied client's own timeout
+            seconds = min(deadline.limit, passed or deadline.limit)
+        case _:
+            seconds = deadline.limit
     return APITimeoutError(
-        template.format(
+        _TIMEOUT_MESSAGES[kind or deadline.waiting_for].format(
             host=attempt.host, peer=attempt.peer, seconds=f"{seconds:g}", events=attempt.events
         ),
-        phase=phase,
+        phase=kind or attempt.phase,
     )
 
 
@@ -128,7 +128,7 @@ _TIMEOUT_MESSAGES = {
     "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout); "
     "events before that: {events}.",
 }
-"""By phase, or by what the call was waiting for."""
+"""By the kind of timeout, or by what the deadline was for."""
 
 
 def _proxy_error(error: Exception, attempt: Attempt) -> AimlErnieError:

@@ -100,7 +100,7 @@ class Deadline:
 
     def __init__(self) -> None:
         self._restart: Callable[[], None] = _do_nothing
-        self.start("", NO_LIMIT)
+        self.start("connect", NO_LIMIT)
 
     def start(self, waiting_for: str, limit: float) -> None:
         """Count down from `limit` seconds."""
