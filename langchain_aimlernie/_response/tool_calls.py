@@ -164,13 +164,14 @@ class _StreamedCall:
         if not delta.name:
             return False
         is_other_name = self.name not in ("", delta.name)
+        has_arguments = self.has_arguments()
+        if has_arguments and not _begins_object(delta.arguments):
+            return is_other_name and self.is_complete()
         is_same_id = self.wire_id != "" and self.wire_id == delta.id
         is_other_id = "" not in (self.wire_id, delta.id) and not is_same_id
-        if not self.has_arguments():
+        if not has_arguments:
             is_more = _is_blank(delta.arguments) or delta.name.startswith(self.name)
             return is_other_name and not (is_more and self.wire_id and not is_other_id)
-        if not _begins_object(delta.arguments):
-            return is_other_name and self.is_complete()
         if not self.is_complete():
             return is_other_id and self.cannot_continue_with(delta.arguments)
         if not is_same_id:
