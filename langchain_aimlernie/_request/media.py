@@ -235,7 +235,7 @@ def _read_block(type_: str, block: Block) -> _MediaBlock:
     url, data, declared = _decode_data_url(url, data, declared)
     file_id = first_string(flat, "id" if flat.get("source_type") == "id" else "file_id", "fileId")
     # OpenRouter and Qwen have a URL as data, LiteLLM and Gemini as the file id.
-    if address := next(filter(_ANY_URL.fullmatch, (data, file_id)), ""):
+    if _ANY_URL.fullmatch(address := data or file_id):
         url, data, file_id = address, "", ""
     return _MediaBlock(
         type=type_,
