@@ -62,22 +62,20 @@ if TYPE_CHECKING:
     from langchain_aimlernie.chat_models import ChatAimlErnie
     from langchain_aimlernie.spend.tracker import SpendTracker
 
-_READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
-"""Keyword arguments of a call that langchain-core reads."""
+_CORE_FIELDS = frozenset(BaseChatModel.model_fields)
+"""Fields of every chat model; of these, a call can set `cache` only."""
 
-_ONLY_OF_A_MODEL = frozenset(BaseChatModel.model_fields) - _READ_BY_CORE
-"""Fields of a model that a call cannot set."""
-
-_NOT_IN_CACHE_KEY = frozenset(
-    {
-        *REQUEST_PARAMS,  # the body has them
-        *("model_name", "model_kwargs", "extra_body"),
-        *("api_key", "timeout", "stream_idle_timeout", "max_retries", "max_connections"),
-        *("default_headers", "client_request_id", "http_client", "http_async_client", "streaming"),
-        *BaseChatModel.model_fields,
-    }
-) - {"output_version"}
+_NOT_IN_CACHE_KEY = {
+    *REQUEST_PARAMS,  # the body has them
+    *("model_name", "model_kwargs", "extra_body"),
+    *("api_key", "timeout", "stream_idle_timeout", "max_retries", "max_connections"),
+    *("default_headers", "client_request_id", "http_client", "http_async_client", "streaming"),
+    *(_CORE_FIELDS - {"output_version"}),
+}
 """Fields that the body contains, or that do not affect the message."""
+
+_ANY_MESSAGE = HumanMessage("?")
+"""The prompt of a body that is built without one."""
 
 
 class ParameterError(BadRequestError, ValueError):
@@ -239,13 +237,17 @@ def _apply_options(
     Raises:
         ParameterError: A keyword argument is invalid.
     """
-    for name in options.keys() & _ONLY_OF_A_MODEL:
-        warn_user(
-            f"{name!r} has no effect in a single call; set it on the model. To send a field "
-            "of this name in the request body, use extra_body."
-        )
-    rest = {} if stop is None else {"stop": stop}  # stop_sequences among the options win
-    rest |= {n: v for n, v in options.items() if n not in _READ_BY_CORE | _ONLY_OF_A_MODEL}
+    rest: dict[str, Any] = {} if stop is None else {"stop": stop}  # `stop_sequences` win
+    for name, value in options.items():
+        if name in ("stream", "streaming", "cache"):
+            continue  # langchain-core reads them
+        if name in _CORE_FIELDS:
+            warn_user(
+                f"{name!r} has no effect in a single call; set it on the model. To send a field "
+                "of this name in the request body, use extra_body."
+            )
+        else:
+            rest[name] = value
     if not rest:
         return model, {}
     try:
@@ -263,6 +265,7 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
     prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
     settings = prepared.settings
     body = json.loads(prepared.body)
+    # The key is without the prompt; messages in `extra_body` replace it in each call.
     if "messages" not in (settings.extra_body or {}):
         del body["messages"]
     values = {
@@ -274,9 +277,6 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
         values[INSTRUCTION] = instruction
     parts = {"class": settings.lc_id(), "body": body, **values}
     return json.dumps(parts, sort_keys=True, ensure_ascii=False, default=repr)
-
-
-_ANY_MESSAGE = HumanMessage("?")
 
 
 _MAX_WAIT = 60.0

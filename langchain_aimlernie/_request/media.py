@@ -111,17 +111,20 @@ def first_string(block: Block, *keys: str) -> str:
 
 def parse_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
     """Return the media or the text in a block, whose type is a key of `MEDIA_KINDS`."""
-    media = _MediaBlock(type_, block)
-    if media.data:
-        media.data = _normalize_base64(media.data)
-        if not media.data:
-            hint = "Encode the bytes: base64.b64encode(data).decode()."
-            return media.unsupported(f"is not base64. {hint}")
-    media.resolve_mime()
+    given = _read_block(type_, block)
+    data = _normalize_base64(given.data)
+    if given.data and not data:
+        hint = "Encode the bytes: base64.b64encode(data).decode()."
+        return given.unsupported(f"is not base64. {hint}")
+    # Magic bytes win over the declared MIME type, and that over the type of the block.
+    mime = _detect_mime(data) or _declared_mime(given)
+    main = mime.partition("/")[0]
+    kind = "file" if mime == _PDF else main if main in _ENCODERS else given.kind or "file"
+    media = given._replace(data=data, mime=mime, kind=kind)
     if media.data or media.url:
-        return _ENCODERS[media.kind](media)
+        return _ENCODERS[kind](media)
     if media.file_id:
-        if media.kind == "file":
+        if kind == "file":
             return media.encode_file()
         reason = "has only a file id, which cannot be sent. Send the data in base64."
         return media.unsupported(reason, is_data=False)
@@ -130,80 +133,42 @@ def parse_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
     return media.unsupported("has neither data, nor a URL, nor text. Send the data in base64.")
 
 
-class _MediaBlock:
+class _MediaBlock(NamedTuple):
     """The values of a media block; absent ones are empty. It has data, or else a URL or file id."""
 
-    def __init__(self, type_: str, block: Block) -> None:
-        self.type, self.block = type_, block
-        self.flat = flat = _flatten(type_, block)
-        text, data = flat.get("text"), _read_data(flat)
-        if text is None and flat.get("type") == "text":  # Anthropic's text is in "data"
-            text, data = data, ""
-        self.text = text if isinstance(text, str) else None  # a text may be empty
-        id_key = "id" if flat.get("source_type") == "id" else "file_id"
-        self.file_id = first_string(flat, id_key, "fileId")
-        self.name = first_string(flat, *_NAME_KEYS).removeprefix(_MADE_UP_NAME)
-        self.context = first_string(flat, "context")
-        self.declared = first_string(flat, *_MIME_KEYS)
-        self.kind, self.mime = MEDIA_KINDS[type_], ""
-        self.url, self.data = first_string(flat, *_URL_KEYS).strip(), data
-        self._decode_data_url()
-        # OpenRouter and Qwen have a URL as data, LiteLLM and Gemini as the file id.
-        if _ANY_URL.fullmatch(url := self.data or self.file_id):
-            self.url, self.data, self.file_id = url, "", ""
-
-    def _decode_data_url(self) -> None:
-        """Move data out of a data URL, given as URL or data, or out of a URL that is base64."""
-        for url in (self.url, self.data):
-            if head := _DATA_URL.match(url):
-                self.url, self.data = "", url[head.end() :]
-                if head[1]:
-                    self.declared = head[1] + head[2]
-                if "base64" not in head[2].lower() and not _detect_mime(self.data):
-                    self.data = base64.b64encode(unquote_to_bytes(self.data)).decode()
-                return
-        if not self.data and _detect_mime(self.url):
-            self.url, self.data = "", self.url
-
-    def resolve_mime(self) -> None:
-        """Determine the MIME type (magic bytes win) and the kind of media."""
-        self.mime = _detect_mime(self.data) or self._declared_mime()
-        main = self.mime.partition("/")[0]
-        kind = main if main in _ENCODERS else self.kind or "file"
-        self.kind = "file" if self.mime == _PDF else kind
-
-    def _declared_mime(self) -> str:
-        mime = self.declared.partition(";")[0].strip().lower()
-        if self.data and self.kind in ("file", "") and mime in ("", "application/octet-stream"):
-            suffix = _SUFFIX.fullmatch(self.name)
-            mime = suffix[1].lower() if suffix else mime
-        mime = _MIME_ALIASES.get(mime, mime)
-        if mime and "/" not in mime:
-            # Converse and `input_audio` have a format such as "png" or "wav" instead.
-            mime = f"{self.kind if self.kind in _MEDIA_TYPES else 'application'}/{mime}"
-        return "text/plain" if _TEXT_FORMAT.fullmatch(mime) else mime
+    type: str
+    block: Block
+    kind: str  # first that of the type
+    declared: str  # a MIME type, perhaps with parameters, or a format such as "png"
+    url: str
+    data: str
+    file_id: str
+    text: str | None  # may be empty
+    name: str
+    context: str
+    detail: str
+    mime: str = ""
 
     def encode_image(self) -> Media | UnsupportedContent:
-        if not self.mime.startswith("image/"):
-            self.mime = "image/jpeg"
+        mime = self.mime if self.mime.startswith("image/") else "image/jpeg"
         if self.data:
-            url = self._data_url()
+            url = self._data_url(mime)
         elif web := _WEB_URL.fullmatch(self.url):
             url = web[1].lower() + quote(web[2], safe=_URI_CHARACTERS, errors="replace")
         else:
             return self.unsupported("has neither data nor an http(s) URL. Send the data in base64.")
         image = {"url": url}
-        if (detail := first_string(self.flat, "detail")) in _DETAILS:
-            image["detail"] = detail
-        format_ = (self.mime,) if self.data and self.mime not in _IMAGE_TYPES else ()
+        if self.detail in _DETAILS:
+            image["detail"] = self.detail
+        format_ = (mime,) if self.data and mime not in _IMAGE_TYPES else ()
         return self._media("image_url", image, "image_url", *format_)
 
     def encode_file(self) -> Media | UnsupportedContent:
-        self.mime = self.mime or _PDF
+        mime = self.mime or _PDF
         if self.data:
             # The schema says "encoded in base64"; the provider's example and OpenAI's API use a
             # data URL (docs.aimlapi.com/glossary/concepts).
-            file, required = {"file_data": self._data_url()}, self.mime
+            file, required = {"file_data": self._data_url(mime)}, mime
         elif self.file_id:
             file, required = {"file_id": self.file_id}, "file_id"
         else:
@@ -219,8 +184,7 @@ class _MediaBlock:
         return self._media("audio_url", {"url": self.url}, "audio")
 
     def encode_video(self) -> Media:
-        self.mime = self.mime or "video/mp4"
-        url = self._data_url() if self.data else self.url
+        url = self._data_url(self.mime or "video/mp4") if self.data else self.url
         return self._media("video_url", {"url": url}, "video")
 
     def encode_text(self) -> UnsupportedContent | str:
@@ -244,8 +208,8 @@ class _MediaBlock:
     def with_labels(self, text: str) -> str:
         return "\n".join(line for line in (self.name, self.context, text) if line)
 
-    def _data_url(self) -> str:
-        return f"data:{self.mime};base64,{self.data}"
+    def _data_url(self, mime: str) -> str:
+        return f"data:{mime};base64,{self.data}"
 
     def _media(self, key: str, value: object, *requires: str) -> Media:
         context = self.context if key == "file" else ""
@@ -259,6 +223,56 @@ _ENCODERS: Mapping[str, Callable[[_MediaBlock], Media | UnsupportedContent | str
     "video": _MediaBlock.encode_video,
     "text": _MediaBlock.encode_text,
 }
+
+
+def _read_block(type_: str, block: Block) -> _MediaBlock:
+    """Return the values of a block as they are declared."""
+    flat = _flatten(type_, block)
+    text, data = flat.get("text"), _read_data(flat)
+    if text is None and flat.get("type") == "text":  # Anthropic's text is in "data"
+        text, data = data, ""
+    url, declared = first_string(flat, *_URL_KEYS).strip(), first_string(flat, *_MIME_KEYS)
+    url, data, declared = _decode_data_url(url, data, declared)
+    file_id = first_string(flat, "id" if flat.get("source_type") == "id" else "file_id", "fileId")
+    # OpenRouter and Qwen have a URL as data, LiteLLM and Gemini as the file id.
+    if _ANY_URL.fullmatch(address := data or file_id):
+        url, data, file_id = address, "", ""
+    return _MediaBlock(
+        type=type_,
+        block=block,
+        kind=MEDIA_KINDS[type_],
+        declared=declared,
+        url=url,
+        data=data,
+        file_id=file_id,
+        text=text if isinstance(text, str) else None,
+        name=first_string(flat, *_NAME_KEYS).removeprefix(_MADE_UP_NAME),
+        context=first_string(flat, "context"),
+        detail=first_string(flat, "detail"),
+    )
+
+
+def _decode_data_url(url: str, data: str, mime: str) -> tuple[str, str, str]:
+    """Return URL, data and MIME type; a data URL, given as either, or base64 as URL is data."""
+    for value in (url, data):
+        if head := _DATA_URL.match(value):
+            data = value[head.end() :]
+            if "base64" not in head[2].lower() and not _detect_mime(data):
+                data = base64.b64encode(unquote_to_bytes(data)).decode()
+            return "", data, head[1] + head[2] if head[1] else mime
+    return ("", url, mime) if not data and _detect_mime(url) else (url, data, mime)
+
+
+def _declared_mime(media: _MediaBlock) -> str:
+    mime = media.declared.partition(";")[0].strip().lower()
+    if media.data and media.kind in ("file", "") and mime in ("", "application/octet-stream"):
+        suffix = _SUFFIX.fullmatch(media.name)
+        mime = suffix[1].lower() if suffix else mime
+    mime = _MIME_ALIASES.get(mime, mime)
+    if mime and "/" not in mime:
+        # Converse and `input_audio` have a format such as "png" or "wav" instead.
+        mime = f"{media.kind if media.kind in _MEDIA_TYPES else 'application'}/{mime}"
+    return "text/plain" if _TEXT_FORMAT.fullmatch(mime) else mime
 
 
 def _flatten(type_: str, block: Block) -> Block:
