@@ -77,12 +77,12 @@ class Call:
     reserved: Decimal = ZERO
     received: list[str] = field(default_factory=list)
     spend: Spend = field(default_factory=Spend)
-    _event: object = None
+    _last_event: object = None
 
     def is_new(self, event: object) -> bool:
         """Whether an event is new: a tracker that is among the callbacks twice gets it twice."""
-        is_new = event is None or event is not self._event
-        self._event = event
+        is_new = event is None or event is not self._last_event
+        self._last_event = event
         return is_new
 
     def is_lost(self) -> bool:
