@@ -85,6 +85,7 @@ def takes_connection(function: F) -> F:
         rest.replace(name=name, kind=rest.KEYWORD_ONLY, default=default, annotation=hints[name])
         for name, default in _DEFAULTS.items()
     ]
+    # Pydantic reads the names in the signature, and their types in the annotations.
     function.__signature__ = signature.replace(parameters=[*own, *named])  # type: ignore[attr-defined]
     del function.__annotations__["connection"]
     function.__annotations__ |= hints

@@ -329,15 +329,16 @@ class _Run:
 class _Counter(SpendTracker):
     """Adds up the calls of chat models for each run of a graph in which they are made.
 
-    The runs take the place of tags. They are found by the parents of a call's run, since several
-    runs may have the same thread.
+    A call's tags are the graphs' runs around it, so that `by_tag` has the sum of each run, also
+    when the price of a call becomes known later. They are found by the parents of a call's run,
+    since several runs may have the same thread.
     """
 
     raise_error = False
 
     def __init__(self) -> None:
         super().__init__()
-        self._totals.by_tag = WeakKeyDictionary()
+        self._totals.by_tag = WeakKeyDictionary()  # runs end, and the counter stays
         self._runs: dict[UUID, _Run] = {}
 
     def take(self, graph: _Run) -> Decimal:

@@ -93,7 +93,7 @@ class Deadline:
     connection. As a context manager it subtracts the duration of the block.
 
     Attributes:
-        waiting_for: What the call waits for, for error messages.
+        waiting_for: What the call waits for: selects the text of the error if no time is left.
         limit: Seconds at the start.
         left: Seconds that are left.
     """

@@ -99,10 +99,8 @@ class Attempt:
         request: The request.
         is_replay: Whether it needs a new connection, since the previous one was stale.
         phase: `connect`, `response_headers` or `response_body`.
-        limit: What the deadline is for once the request is being sent, and its seconds.
         deadline: The current deadline.
         is_reused: Whether the connection was kept from an earlier request; `True` if unknown.
-        started: When sending began, after any queue for a connection, by the monotonic clock.
         network_stream: The connection, once it is known.
         status: The response's status; 0 before its headers were received.
         headers: The response's headers, names in lower case; empty before they were received.
@@ -118,10 +116,8 @@ class Attempt:
         self.request = request
         self.is_replay = is_replay
         self.phase = client.phase
-        self.limit = ("", NO_LIMIT)
         self.deadline = Deadline()
         self.is_reused = True
-        self.started = NO_LIMIT
         self.network_stream: Any = None
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -130,6 +126,9 @@ class Attempt:
         self.decoder: StreamDecoder | None = None
         self.has_ended = False
         self._client = client
+        # The purpose and the seconds of the deadline that starts when the request is being sent.
+        self._limit = ("", NO_LIMIT)
+        self._started = NO_LIMIT  # when that was, after any queue for a connection
         self._response: Any = None
         self._events = 0
         self._chunks: Iterator[Any] | None = iter(())
@@ -148,7 +147,7 @@ class Attempt:
     @property
     def seconds(self) -> float:
         """How long the attempt has taken, without the queue for a connection."""
-        return max(0.0, time.monotonic() - self.started)
+        return max(0.0, time.monotonic() - self._started)
 
     @property
     def events(self) -> int:
@@ -158,7 +157,7 @@ class Attempt:
     async def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
         """Send the request, read the whole response within `left` seconds, and decode it."""
         limit = self.request.timeouts.read
-        self.limit = ("total", left) if left < limit else ("response", limit)
+        self._limit = ("total", left) if left < limit else ("response", limit)
         await self._send(_ACCEPT_ENCODING)
         body = bytearray()
         await self._read_into(body, _MAX_BODY)
@@ -173,7 +172,7 @@ class Attempt:
 
     async def open_stream(self, new_decoder: Callable[[dict[str, str]], StreamDecoder]) -> Self:
         """Send the request, read until there are chunks, and return the attempt."""
-        self.limit = "first event", self.request.timeouts.first_event
+        self._limit = "first event", self.request.timeouts.first_event
         await self._send("identity")
         self.decoder = new_decoder(self.headers)
         while self._chunks is not None:
@@ -231,7 +230,7 @@ class Attempt:
         await self._client.send(self, accept_encoding)
         if self.status in _SUCCESS:
             return
-        waiting_for, limit = self.limit
+        waiting_for, limit = self._limit
         self.deadline.start(waiting_for, min(limit, _ERROR_BODY_TIMEOUT))
         body = bytearray()
         with contextlib.suppress(Exception):  # the part received must do
@@ -269,8 +268,8 @@ class Attempt:
     def start(self) -> None:
         """Record that the request is being sent, and start the deadline."""
         self.phase = "response_headers"
-        self.started = time.monotonic()
-        self.deadline.start(*self.limit)
+        self._started = time.monotonic()
+        self.deadline.start(*self._limit)
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """Record the phase and the connection from an event of httpcore's `trace` extension."""

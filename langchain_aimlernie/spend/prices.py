@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -53,8 +53,8 @@ class Call:
         tags: The keys of the sums by tag that it belongs to.
         messages: The prompt.
         params: The parameters.
-        is_own: Whether it is a call of `ChatAimlErnie`, which reserves before it sends.
-        is_sent: Whether the request may have been sent.
+        state: `unsent`, then `sent`, for a call of `ChatAimlErnie`, which reserves before it sends;
+            `other` for a call of another model, which may have been sent.
         loop: The event loop of an async call.
         started: When it started.
         request_id: Its `X-Client-Request-Id`, if no other call has the same.
@@ -68,8 +68,7 @@ class Call:
     tags: tuple[Any, ...] = ()
     messages: Sequence[BaseMessage] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
-    is_own: bool = False
-    is_sent: bool = True
+    state: Literal["unsent", "sent", "other"] = "other"
     loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     request_id: str | None = None
@@ -77,12 +76,12 @@ class Call:
     reserved: Decimal = ZERO
     received: list[str] = field(default_factory=list)
     spend: Spend = field(default_factory=Spend)
-    _event: object = None
+    _last_event: object = None
 
     def is_new(self, event: object) -> bool:
         """Whether an event is new: a tracker that is among the callbacks twice gets it twice."""
-        is_new = event is None or event is not self._event
-        self._event = event
+        is_new = event is None or event is not self._last_event
+        self._last_event = event
         return is_new
 
     def is_lost(self) -> bool:

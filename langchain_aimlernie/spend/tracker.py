@@ -344,8 +344,7 @@ class SpendTracker(BaseCallbackHandler):
             tuple(tags or ()),
             messages[0] if messages else (),
             kwargs.get("invocation_params") or {},
-            is_own=is_own,
-            is_sent=not is_own,
+            state="unsent" if is_own else "other",
         )
         under_way = [
             (id_, other)
@@ -433,7 +432,7 @@ class SpendTracker(BaseCallbackHandler):
         """
         with self._exclusive():
             call = self._calls.get(run_id)
-            if call is None or call.is_sent:
+            if call is None or call.state != "unsent":
                 return None
             call.request_id = request_id
             call.loop = None if loop is None else weakref.ref(loop)
@@ -442,15 +441,14 @@ class SpendTracker(BaseCallbackHandler):
                 self._end_lost_calls()
                 # A stream in whose loop this call is made would end only after it.
                 outer = {id_ for id_, _ in trackers.get()}
-                under_way = self._calls.items()
                 if any(
-                    each.is_own and each.is_sent and id_ not in outer for id_, each in under_way
+                    each.state == "sent" and id_ not in outer for id_, each in self._calls.items()
                 ):
                     if self._next_end is None:
                         self._next_end = Future()
                         self._next_end.set_running_or_notify_cancel()  # nobody can cancel it
                     return self._next_end
-            call.is_sent = True
+            call.state = "sent"
             return None
 
     def _reserve_for(self, call: Call) -> bool:
@@ -525,7 +523,9 @@ class SpendTracker(BaseCallbackHandler):
             spend = spend._replace(
                 calls=int(not is_failure), failed=int(is_failure), unpriced=int(not spend.credits)
             )
-            if not call.is_sent or (is_failure and spend.unpriced and not _is_billed(error, call)):
+            if call.state == "unsent" or (
+                is_failure and spend.unpriced and not _is_billed(error, call)
+            ):
                 self._totals.add(call, spend._replace(unpriced=0))
                 return
         call.model = call.model or _model_of(message)

@@ -76,7 +76,7 @@ def _union(key: str = "", **types: Any) -> Any:
     """Return the union of types by the value of `key` in an object, or by JSON type.
 
     In the location of an error the names are in angle brackets, to distinguish them from keys.
-    `other` is the type for names that are not listed.
+    A member named `other` is for names that are not listed; without one, they are an error.
     """
 
     def name_of(value: object) -> str:
@@ -85,8 +85,8 @@ def _union(key: str = "", **types: Any) -> Any:
             name = value.get(key) if isinstance(value, dict) else None
         return f"<{name if name in list(types) else 'other'}>"
 
-    *others, last = types
-    text = f"not one of {', '.join(types)}" if key else f"expected {', '.join(others)} or {last}"
+    *first, last = types
+    text = f"not one of {', '.join(types)}" if key else f"expected {', '.join(first)} or {last}"
     members = [Annotated[each, Tag(f"<{name}>")] for name, each in types.items()]
     discriminator = Discriminator(
         name_of, custom_error_type=key or "types", custom_error_message=text
