@@ -186,9 +186,11 @@ def _replacements(error: Any) -> list[tuple[list[str | int], object]]:
         if len(parts) == 1 and (isinstance(parts[0], list) if wants_list else not path):
             return [(path, parts[0])]
     if error.validator == "type" and isinstance(error.instance, list) and not path:
+        # Only for an object: else the next round would take the list out of it again.
         names = [*error.schema.get("properties", ())]
         if (
             len(names) == 1
+            and "object" in error.validator_value
             and error.instance
             and all(_is_item(p, names[0]) for p in error.instance)
         ):
