@@ -147,8 +147,9 @@ class SpendTracker(BaseCallbackHandler):
 
     def _apply(self, change: Callable[[], None]) -> None:
         """Make a change now; inside an exclusive block, at its end."""
+        self._changes.append(change)  # first, or Ctrl-C while the lock is awaited would lose it
         with self._exclusive():
-            self._changes.append(change)
+            pass
 
     @property
     def limit_usd(self) -> Decimal | None:
