@@ -74,8 +74,8 @@ _NOT_IN_CACHE_KEY = {
 }
 """Fields that the body contains, or that do not affect the message."""
 
-_ANY_MESSAGE = HumanMessage("?")
-"""The prompt of a body that is built without one."""
+_SAME_PROMPT = HumanMessage("?")
+"""In each cache key, which LangChain looks up together with the prompt of the call."""
 
 
 class ParameterError(BadRequestError, ValueError):
@@ -262,20 +262,14 @@ def _apply_options(
 
 def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]) -> str:
     """Return the cache key of a call: everything that affects the message, but the prompt."""
-    prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
+    prepared = PreparedRequest.of(model, [_SAME_PROMPT], stop, options)
     settings = prepared.settings
-    body = json.loads(prepared.body)
-    # The key is without the prompt; messages in `extra_body` replace it in each call.
-    if "messages" not in (settings.extra_body or {}):
-        del body["messages"]
     values = {
         name: getattr(settings, name)
         for name, field in type(settings).model_fields.items()
         if name not in _NOT_IN_CACHE_KEY and getattr(settings, name) not in (None, field.default)
     }
-    if instruction := options.get(INSTRUCTION):  # among the messages of the body
-        values[INSTRUCTION] = instruction
-    parts = {"class": settings.lc_id(), "body": body, **values}
+    parts = {"class": settings.lc_id(), "body": json.loads(prepared.body), **values}
     return json.dumps(parts, sort_keys=True, ensure_ascii=False, default=repr)
 
 

@@ -359,6 +359,15 @@ def test_a_cache_key_holds_what_changes_the_message(model, name):
         assert key_of(model(), **{name: value}) == key_of(model(**{name: value}))
 
 
+@pytest.mark.parametrize("name", ["model_kwargs", "extra_body"])
+def test_a_cache_key_holds_messages_that_replace_the_prompt(model, ernie_server, name):
+    llm = model(cache=InMemoryCache())
+    for text in ("a", "b", "a"):
+        llm.invoke("hi", **{name: {"messages": [{"role": "user", "content": text}]}})
+    sent = [request.body["messages"][0]["content"] for request in ernie_server.requests]
+    assert sent == ["a", "b"]
+
+
 def test_a_cache_key_holds_the_address(model, ernie_server):
     here, there = ernie_server.base_url, ernie_server.base_url + "/v2"
     assert model()._get_llm_string() != model(base_url=there)._get_llm_string()
