@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, I
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
@@ -270,11 +271,12 @@ class RunLoop:
         if self._is_over_budget:
             job.attempts -= 1  # it was not sent
             return 0.0
-        is_used_up = isinstance(error, ModelRateLimitError) and not _may_pass(error)
+        is_used_up = _is_rate_limit(error) and not _may_pass(error)
         if is_used_up or isinstance(error, InsufficientCreditsError):
             self._stop("credits")
             return None
-        if isinstance(error, ModelAuthenticationError | PermissionDeniedError):
+        is_key_invalid = status_of(error) == HTTPStatus.UNAUTHORIZED
+        if is_key_invalid or isinstance(error, ModelAuthenticationError | PermissionDeniedError):
             self._fail(error)
             return None
         if _is_busy(error) and time.monotonic() - self._last_success < _PATIENCE:
@@ -321,8 +323,14 @@ class RunLoop:
 
 def _is_busy(error: Exception) -> bool:
     """Whether the server has rejected the call because it is too busy."""
-    is_rejection = status_of(error) in (429, 503) or isinstance(error, ModelRateLimitError)
+    is_rejection = status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE or _is_rate_limit(error)
     return is_rejection and _may_pass(error)
+
+
+def _is_rate_limit(error: Exception) -> bool:
+    """Whether it is one by langchain-core's class, which not every package has, or by status."""
+    is_status = status_of(error) == HTTPStatus.TOO_MANY_REQUESTS
+    return is_status or isinstance(error, ModelRateLimitError)
 
 
 def _may_pass(error: Exception) -> bool:

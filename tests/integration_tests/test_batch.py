@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from filelock import FileLock
-from langchain_core.exceptions import ModelAuthenticationError, OutputParserException
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
@@ -577,12 +577,13 @@ async def test_errors_of_another_packages_model_mean_what_ours_mean(job):
     job.server.reply(Reply(status=429, body={"error": {"code": "insufficient_quota"}}))
     assert (await run.arun(prompts(2))).stopped == "credits"
     job.server.reply(Reply(status=401, body={}))
-    with pytest.raises(ModelAuthenticationError):
+    with pytest.raises(Exception, match="401") as caught:  # old versions have openai's class
         await run.arun(prompts(2))
+    assert caught.value.status_code == 401
     assert (job.errors, len(job.sent)) == ([], 2)
     job.server.reply(Reply(fault=Fault("drop")))
     assert (await run.arun(prompts(2))).succeeded == 1
-    assert job.errors[0]["error"]["code"] == "connection_error"
+    assert job.errors[0]["error"]["code"] in ("connection_error", "APIConnectionError")
 
 
 class ServiceError(Exception):
