@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from types import FunctionType
 from typing import Any
@@ -38,7 +39,7 @@ _validation = DeferredImport("langchain_aimlernie._structured.validation")
 load_jsonschema = _validation.aload
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OutputSchema:
     """The schema of a structured output."""
 
@@ -101,7 +102,7 @@ class OutputSchema:
         within another object or list: where the schema does not allow that, it is undone.
         """
         has_more = self.output is dict and not _MORE_PROPERTIES.isdisjoint(self.definition)
-        schemas = schemas_of_value(self.definition)
+        schemas = self._schemas
         is_wrapper = isinstance(value, dict) or len(schemas) == 1  # a union may be of lists, too
         is_closed = all(s.get("additionalProperties", False) is False for s in schemas)
         if is_wrapper and is_closed and not has_more:
@@ -116,13 +117,17 @@ class OutputSchema:
                 raise
         return self.validate(repaired)
 
+    @cached_property
+    def _schemas(self) -> list[Mapping[str, Any]]:
+        """The schemas of the whole value, which each validation, also within a stream, reads."""
+        return schemas_of_value(self.definition)
+
     def _unwrapped(self, value: object) -> object:
         """Return the object in `{"City": {…}}`, `[{…}]`, `{"name": "City", "arguments": "{…}"}`.
 
         It must be the only object with a property of the schema; else the value is returned.
         """
-        schemas = schemas_of_value(self.definition)
-        known = {*chain.from_iterable(schema.get("properties") or () for schema in schemas)}
+        known = {*chain.from_iterable(each.get("properties") or () for each in self._schemas)}
 
         def is_match(part: object) -> bool:
             if not isinstance(part, dict):
