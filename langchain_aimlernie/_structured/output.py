@@ -22,6 +22,7 @@ from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._bindings import RunnableSequence, Structured
+from langchain_aimlernie._coroutines import awaited, run
 from langchain_aimlernie._settings.arguments import INSTRUCTION
 from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
@@ -251,24 +252,26 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
     def _invoke(
         self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        loop = _RepairLoop(self, model_input, kwargs)
-        while True:
-            try:
-                output = self.chains[loop.method].invoke(loop.messages, config, **kwargs)
-            except _REPAIRABLE as error:
-                if not loop.prepare_retry(error):
-                    raise
-            else:
-                if not loop.prepare_retry(output["parsing_error"] if self.include_raw else None):
-                    return output
+        return run(self._repeat("invoke", model_input, config, kwargs))
 
     async def _ainvoke(
         self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
+        return await self._repeat("ainvoke", model_input, config, kwargs)
+
+    async def _repeat(
+        self,
+        call: str,
+        model_input: LanguageModelInput,
+        config: RunnableConfig | None,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Return the output of the last attempt; `call` is the method that makes one."""
         loop = _RepairLoop(self, model_input, kwargs)
         while True:
+            attempt = getattr(self.chains[loop.method], call)
             try:
-                output = await self.chains[loop.method].ainvoke(loop.messages, config, **kwargs)
+                output = await awaited(attempt(loop.messages, config, **kwargs))
             except _REPAIRABLE as error:
                 if not loop.prepare_retry(error):
                     raise
